@@ -1,0 +1,43 @@
+# Each target does its own set-up, and does nothing twice. `make help` says what there is.
+.DEFAULT_GOAL := help
+.PHONY: help build demo serve test bench load image format lint fresh
+
+help: ## Say what the targets do
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+build: ## Build the server, the client and the benchmarks into build/release/bin
+	@scripts/setup build
+	@scripts/build release
+
+demo: build ## Start a server, classify the MNIST test set, explain one image, show the metrics
+	@scripts/setup demo
+	@scripts/demo
+
+serve: build ## Run the server in the foreground; ARGS holds its options
+	@build/release/bin/vit-server $(ARGS)
+
+test: build ## Run the unit and integration tests
+	@scripts/setup test
+	@scripts/test
+
+bench: build ## Measure the engine; ARGS holds options for vit-bench
+	@scripts/bench $(ARGS)
+
+load: build ## Load a server with ghz, closed and open loop, and print one table
+	@scripts/setup test
+	@scripts/load $(ARGS)
+
+image: ## Build the container image
+	@scripts/setup image
+	@scripts/image
+
+format: ## Format the sources in place
+	@scripts/setup lint
+	@scripts/format
+
+lint: ## Check formatting, clang-tidy, thread-safety, the scripts and the Prometheus rules
+	@scripts/setup build lint
+	@scripts/lint
+
+fresh: ## Run the demo and the tests in bare Debian 12 and 13; ARGS may name one release
+	@scripts/fresh $(ARGS)
