@@ -1,0 +1,129 @@
+#include "model/kernels.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "model/kernels.cc"
+// Includes this file once for every instruction set.
+#include "hwy/foreach_target.h"
+// After foreach_target.h.
+#include "hwy/highway.h"
+#include "model/kernels_attention-inl.h"
+#include "model/kernels_rows-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace vit::kernels::HWY_NAMESPACE {
+
+template <typename Out>
+void Attend(const AttentionInput& in, float scale, float zero, Out* context,
+            size_t stride, float* weights, float* scratch) {
+  const hn::ScalableTag<float> wide;
+  const hn::CappedTag<float, 8> narrow;
+  // The narrower vector where it wastes fewer lanes on absent keys: 17 tokens
+  // are three of eight or two of sixteen.
+  const size_t lanes = hn::Lanes(wide);
+  if (lanes > hn::Lanes(narrow) &&
+      hwy::RoundUpTo(in.tokens, hn::Lanes(narrow)) * 5 <=
+          hwy::RoundUpTo(in.tokens, lanes) * 4) {
+    AttendHeads(narrow, in, scale, zero, context, stride, weights, scratch);
+  } else {
+    AttendHeads(wide, in, scale, zero, context, stride, weights, scratch);
+  }
+}
+
+void AttendToFloat(const AttentionInput& in, float* context, size_t stride,
+                   float* weights, float* scratch) {
+  Attend(in, 1.0f, 0.0f, context, stride, weights, scratch);
+}
+
+void AttendToByte(const AttentionInput& in, float scale, float zero,
+                  uint8_t* context, size_t stride, float* weights,
+                  float* scratch) {
+  Attend(in, scale, zero, context, stride, weights, scratch);
+}
+
+void NormToFloat(const NormInput& in, float* out) { NormRows(in, out); }
+void NormToByte(const NormInput& in, uint8_t* out) { NormRows(in, out); }
+
+void GeluToFloat(const float* x, size_t count, float* out) {
+  GeluAll(x, count, 1.0f, 0.0f, out);
+}
+
+void GeluToByte(const float* x, size_t count, float scale, float zero,
+                uint8_t* out) {
+  GeluAll(x, count, scale, zero, out);
+}
+
+std::string Name() { return hwy::TargetName(HWY_TARGET); }
+
+}  // namespace vit::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace vit::kernels {
+
+HWY_EXPORT(AttendToFloat);
+HWY_EXPORT(AttendToByte);
+HWY_EXPORT(NormToFloat);
+HWY_EXPORT(NormToByte);
+HWY_EXPORT(GeluToFloat);
+HWY_EXPORT(GeluToByte);
+HWY_EXPORT(Name);
+
+size_t AttentionScratch(size_t tokens, size_t head_width) {
+  // Up to 64 lanes a vector; the transposed keys, and the scores of a few rows.
+  const size_t padded = hwy::RoundUpTo(tokens, 64);
+  return (head_width + kMaxRowsAtOnce) * padded;
+}
+
+void SelfAttention(const AttentionInput& in, float* context,
+                   size_t context_stride, float* weights, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(AttendToFloat)
+  (in, context, context_stride, weights, scratch);
+}
+
+void SelfAttention(const AttentionInput& in, float inverse_scale,
+                   float zero_point, uint8_t* context, size_t context_stride,
+                   float* weights, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(AttendToByte)
+  (in, inverse_scale, zero_point, context, context_stride, weights, scratch);
+}
+
+void LayerNorm(const NormInput& in, float* out) {
+  HWY_DYNAMIC_DISPATCH(NormToFloat)(in, out);
+}
+
+void LayerNorm(const NormInput& in, uint8_t* out) {
+  HWY_DYNAMIC_DISPATCH(NormToByte)(in, out);
+}
+
+void Gelu(const float* x, size_t count, float* out) {
+  HWY_DYNAMIC_DISPATCH(GeluToFloat)(x, count, out);
+}
+
+void Gelu(const float* x, size_t count, float inverse_scale, float zero_point,
+          uint8_t* out) {
+  HWY_DYNAMIC_DISPATCH(GeluToByte)(x, count, inverse_scale, zero_point, out);
+}
+
+std::string TargetName() { return HWY_DYNAMIC_DISPATCH(Name)(); }
+
+std::vector<std::string> TargetNames() {
+  std::vector<std::string> names;
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    names.emplace_back(hwy::TargetName(target));
+  }
+  return names;
+}
+
+void UseTarget(const std::string& name) {
+  hwy::SetSupportedTargetsForTest(0);
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    if (hwy::TargetName(target) == name) {
+      hwy::SetSupportedTargetsForTest(target);
+      break;
+    }
+  }
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
+
+}  // namespace vit::kernels
+#endif  // HWY_ONCE

@@ -1,0 +1,90 @@
+#ifndef MNIST_VIT_MODEL_KERNELS_H_
+#define MNIST_VIT_MODEL_KERNELS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+// What lies between the matrix products of an encoder layer: self-attention,
+// layer normalisation and GELU, in SIMD with the instruction set picked at run
+// time. For networks of short token sequences these take longer than the
+// products when each is a primitive of its own.
+//
+// Pure functions on memory that the caller owns: thread-safe, no allocation, no
+// error. Sizes must fit; they are not checked. Matrices are row-major; a stride
+// is the distance of two rows, in elements. Results of type uint8_t are
+// quantised: rounded to the nearest and clamped to 0..255, scale and zero point
+// being the caller's (see each function).
+namespace vit::kernels {
+
+// One image's queries, keys and values, the heads side by side in every row:
+// head h is the columns from h * head_width on.
+struct AttentionInput {
+  const float* query = nullptr;  // [queries][heads * head_width]
+  size_t query_stride = 0;
+  const float* key = nullptr;    // [tokens][heads * head_width]
+  const float* value = nullptr;  // the same
+  size_t key_value_stride = 0;   // of both
+  size_t queries = 0;            // rows that ask, at most `tokens`
+  size_t tokens = 0;
+  size_t heads = 0;
+  size_t head_width = 0;
+};
+
+// Floats of scratch memory that SelfAttention needs.
+size_t AttentionScratch(size_t tokens, size_t head_width);
+
+// Softmax(Q K^T) V of every head (Vaswani et al. 2017, arXiv 1706.03762,
+// equation 1); 1 / sqrt(d_k) is expected to be in the queries already.
+//
+// context: [queries][heads * head_width]. Where `weights` is not null, the
+// softmax is written there: [heads][queries][tokens]. The scores of a few rows
+// at a time live in `scratch`, of AttentionScratch floats; no more of them is
+// ever in memory.
+void SelfAttention(const AttentionInput& in, float* context,
+                   size_t context_stride, float* weights, float* scratch);
+
+// The same, each context value c as c * inverse_scale + zero_point.
+void SelfAttention(const AttentionInput& in, float inverse_scale,
+                   float zero_point, uint8_t* context, size_t context_stride,
+                   float* weights, float* scratch);
+
+// Layer normalisation (Ba et al. 2016, arXiv 1607.06450): every row becomes
+// (row - mean) / sqrt(variance + epsilon) * gain + shift. `out` is dense. For
+// a quantised result scale and zero point are part of gain and shift.
+struct NormInput {
+  const float* data;  // [rows][width]
+  size_t stride;
+  size_t rows;
+  size_t width;
+  const float* gain;   // [width]
+  const float* shift;  // [width]
+  float epsilon;
+};
+void LayerNorm(const NormInput& in, float* out);
+void LayerNorm(const NormInput& in, uint8_t* out);
+
+// Gaussian error linear unit x Phi(x) (Hendrycks & Gimpel 2016, arXiv
+// 1606.08415), with a rational approximation of Phi that is within
+// kGeluError + kGeluRelativeError * |x| of the exact result. `out` may be `x`.
+inline constexpr float kGeluError = 3e-6f;
+inline constexpr float kGeluRelativeError = 6e-7f;
+void Gelu(const float* x, size_t count, float* out);
+
+// The same, each result g as g * inverse_scale + zero_point.
+void Gelu(const float* x, size_t count, float inverse_scale, float zero_point,
+          uint8_t* out);
+
+// The instruction set that the kernels run on here, such as "AVX3_ZEN4".
+std::string TargetName();
+
+// For tests: the names of all instruction sets that were built in and that this
+// CPU has, and the choice of one of them for all calls from now on; an empty
+// name leaves the choice to the CPU again.
+std::vector<std::string> TargetNames();
+void UseTarget(const std::string& name);
+
+}  // namespace vit::kernels
+
+#endif  // MNIST_VIT_MODEL_KERNELS_H_

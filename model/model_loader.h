@@ -1,0 +1,50 @@
+#ifndef MNIST_VIT_MODEL_MODEL_LOADER_H_
+#define MNIST_VIT_MODEL_MODEL_LOADER_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/engine.h"
+
+namespace vit {
+
+struct ModelLoaderOptions {
+  std::string model = "";  // weights file
+  // Golden images; empty: those beside the weights file; "none": no check.
+  std::string golden = "";
+  int max_batch_size = 32;  // images
+  // None: the fastest that is exact enough.
+  std::optional<Precision> precision = std::nullopt;
+};
+
+// A model that is ready to serve.
+struct LoadedModel {
+  std::shared_ptr<const VitModel> model;
+  // One for each worker, warm: every batch size has been computed once.
+  std::vector<std::unique_ptr<Classifier>> classifiers;
+  Precision precision = Precision::kF32;
+  // What was chosen and why, for the log, a line each.
+  std::vector<std::string> notes;
+};
+
+// "auto" (none), "f32" or "int8"; InvalidArgument for anything else.
+absl::StatusOr<std::optional<Precision>> ParsePrecision(
+    const std::string& text);
+
+// Reads a weights file, makes a classifier for each of `workers`, warms them
+// up, and has one of them answer the golden images: a model that does not
+// answer them as in training, within GoldenTolerance, is not returned.
+//
+// Without a precision given it takes int8 where the file and the CPU allow it
+// and the golden images agree, and else f32.
+//
+// Errors are those of LoadVitWeights, VitModel::Create and CheckGolden.
+absl::StatusOr<LoadedModel> LoadModel(const ModelLoaderOptions& options,
+                                      int workers);
+
+}  // namespace vit
+
+#endif  // MNIST_VIT_MODEL_MODEL_LOADER_H_

@@ -1,0 +1,258 @@
+#include "model/packed_weights.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <span>
+
+namespace vit {
+namespace {
+
+using onednn::DataType;
+using onednn::Matrix;
+using onednn::MemoryDesc;
+using onednn::Op;
+
+dnnl::memory Copied(const MemoryDesc& desc, const std::vector<float>& values) {
+  dnnl::memory memory(desc, onednn::Cpu());
+  std::memcpy(memory.get_data_handle(), values.data(),
+              values.size() * sizeof(float));
+  return memory;
+}
+
+// One row, as a matmul wants its bias.
+dnnl::memory Row(const std::vector<float>& values) {
+  return Copied(Matrix(DataType::f32, 1, static_cast<int64_t>(values.size())),
+                values);
+}
+
+// A vector, as a matmul wants its scales.
+dnnl::memory Vector(const std::vector<float>& values) {
+  const onednn::Dims size = {static_cast<int64_t>(values.size())};
+  return Copied(MemoryDesc(size, DataType::f32, onednn::Dims{1}), values);
+}
+
+// [outputs][inputs] to the order that `op` takes.
+template <typename T>
+dnnl::memory Ordered(std::vector<T> values, DataType type, const Op& op) {
+  const onednn::Dims dims = op.weights.get_dims();  // inputs x outputs
+  dnnl::memory plain(MemoryDesc(dims, type, onednn::Dims{1, dims[0]}),
+                     onednn::Cpu(), values.data());
+  dnnl::memory ordered(op.weights, onednn::Cpu());
+  dnnl::stream stream(onednn::Cpu());
+  dnnl::reorder(plain, ordered).execute(stream, plain, ordered);
+  stream.wait();
+  return ordered;
+}
+
+PackedLinear PackFloat(const LinearWeights& linear, const Op& op) {
+  PackedLinear packed;
+  packed.weight = Ordered(linear.weight, DataType::f32, op);
+  if (!linear.bias.empty()) packed.bias = Row(linear.bias);
+  return packed;
+}
+
+// With input = (byte - zero_point) * scale and W = q * s for each output,
+//   W input + b = s scale (q byte) + (b - s scale zero_point sum(q)).
+PackedLinear PackInt8(const LinearWeights& linear, const Quantization& input,
+                      const Op& op) {
+  constexpr float kLargest = 127.0f;
+  const auto outputs = static_cast<size_t>(op.weights.get_dims()[1]);
+  const size_t inputs = linear.weight.size() / outputs;
+  std::vector<int8_t> rounded(linear.weight.size());
+  std::vector<float> scales(outputs), bias = linear.bias;
+  bias.resize(outputs);
+  for (size_t o = 0; o < outputs; ++o) {
+    const std::span row = std::span(linear.weight).subspan(o * inputs, inputs);
+    float largest = 0;
+    for (const float weight : row)
+      largest = std::max(largest, std::abs(weight));
+    const float scale = largest > 0 ? largest / kLargest : 1.0f;
+    int sum = 0;
+    for (size_t i = 0; i < inputs; ++i) {
+      const auto q = static_cast<int8_t>(std::lround(row[i] / scale));
+      rounded[o * inputs + i] = q;
+      sum += q;
+    }
+    scales[o] = scale * input.scale;
+    bias[o] -= scales[o] * static_cast<float>(input.zero_point * sum);
+  }
+  return {.weight = Ordered(std::move(rounded), DataType::s8, op),
+          .scales = Vector(scales),
+          .bias = Row(bias)};
+}
+
+// Softmax(Q K^T / sqrt(d_k)): with the scale in W_q nothing is left to do for
+// it while a batch runs.
+LinearWeights ScaledQuery(const LinearWeights& qkv, const VitConfig& config) {
+  LinearWeights scaled = qkv;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(config.head_width()));
+  const auto scale_first = [scale](std::vector<float>& values, size_t count) {
+    for (size_t i = 0; i < std::min(count, values.size()); ++i) {
+      values[i] *= scale;
+    }
+  };
+  const auto width = static_cast<size_t>(config.width);
+  scale_first(scaled.weight, width * width);
+  scale_first(scaled.bias, width);
+  return scaled;
+}
+
+// Outputs [first, end) of a layer.
+LinearWeights Outputs(const LinearWeights& linear, size_t inputs, size_t first,
+                      size_t end) {
+  const auto part = [](const std::vector<float>& values, size_t from,
+                       size_t to) {
+    return values.empty()
+               ? values
+               : std::vector<float>(values.begin() + from, values.begin() + to);
+  };
+  return {part(linear.weight, first * inputs, end * inputs),
+          part(linear.bias, first, end)};
+}
+
+ToByte ToByteOf(const Quantization& q) {
+  return {1.0f / q.scale, static_cast<float>(q.zero_point)};
+}
+
+PackedNorm PackNorm(const NormWeights& norm, const ToByte& to) {
+  PackedNorm packed{norm.scale, norm.shift};
+  for (float& gain : packed.gain) gain *= to.inverse_scale;
+  for (float& shift : packed.shift) {
+    shift = shift * to.inverse_scale + to.zero_point;
+  }
+  return packed;
+}
+
+// The embedding as it takes bytes: (byte / 255 - mean) / std is folded into the
+// weights, and what remains without pixels into the bias.
+LinearWeights EmbedOfPixels(const VitWeights& weights) {
+  const VitConfig& c = weights.config;
+  LinearWeights embed = weights.patch_embed;
+  const size_t inputs = c.patch_values();
+  const size_t area = inputs / c.image.channels;
+  for (size_t o = 0; o < static_cast<size_t>(c.width); ++o) {
+    double constant = embed.bias[o];
+    for (size_t i = 0; i < inputs; ++i) {
+      float& weight = embed.weight[o * inputs + i];
+      weight /= weights.normalization.std[i / area];
+      constant -= double{weight} * weights.normalization.mean[i / area];
+      weight /= 255.0f;
+    }
+    embed.bias[o] = static_cast<float>(constant);
+  }
+  return embed;
+}
+
+}  // namespace
+
+bool ReadsClassTokenOnly(const VitConfig& config) {
+  return config.class_token && config.pool == Pool::kToken;
+}
+
+VitOps::VitOps(const VitConfig& c, Precision precision, int images,
+               const VitOps* like) {
+  const bool bytes = precision == Precision::kInt8;
+  const DataType source = bytes ? DataType::u8 : DataType::f32;
+  const DataType weight = bytes ? DataType::s8 : DataType::f32;
+  struct Shape {
+    int64_t rows, inputs, outputs;
+    int64_t source_stride = 0, target_stride = 0;
+  };
+  const auto linear = [&](const Op* order, const Shape& shape, bool bias,
+                          bool add) {
+    return onednn::MatMul(
+        Matrix(source, shape.rows, shape.inputs, shape.source_stride),
+        order != nullptr ? order->weights
+                         : onednn::Packed(weight, shape.inputs, shape.outputs),
+        Matrix(DataType::f32, shape.rows, shape.outputs),
+        {.scales = bytes, .bias = bias || bytes, .add = add});
+  };
+  const int64_t rows = int64_t{images} * c.tokens();
+  const int64_t width = c.width;
+  // The embedding's bias is in the stream's start.
+  embed = onednn::MatMul(Matrix(source, rows, c.patch_values()),
+                         like ? like->embed.weights
+                              : onednn::Packed(weight, c.patch_values(), width),
+                         Matrix(DataType::f32, rows, width),
+                         {.scales = bytes, .bias = bytes, .add = true});
+  qkv = linear(like ? &like->qkv : nullptr, {rows, width, 3 * width},
+               c.qkv_bias, false);
+  proj = linear(like ? &like->proj : nullptr, {rows, width, width}, c.proj_bias,
+                true);
+  fc1 = linear(like ? &like->fc1 : nullptr, {rows, width, c.mlp_width},
+               c.mlp_bias, false);
+  fc2 = linear(like ? &like->fc2 : nullptr, {rows, c.mlp_width, width},
+               c.mlp_bias, true);
+  if (ReadsClassTokenOnly(c)) {
+    last_key_value = linear(like ? &like->last_key_value : nullptr,
+                            {rows, width, 2 * width}, c.qkv_bias, false);
+    last_query =
+        linear(like ? &like->last_query : nullptr,
+               {images, width, width, c.tokens() * width}, c.qkv_bias, false);
+    last_proj = linear(&proj, {images, width, width}, c.proj_bias, true);
+    last_fc1 = linear(&fc1, {images, width, c.mlp_width}, c.mlp_bias, false);
+    last_fc2 = linear(&fc2, {images, c.mlp_width, width}, c.mlp_bias, true);
+  }
+  head =
+      onednn::MatMul(Matrix(DataType::f32, images, width),
+                     like ? like->head.weights
+                          : onednn::Packed(DataType::f32, width, c.classes),
+                     Matrix(DataType::f32, images, c.classes), {.bias = true});
+}
+
+std::vector<const Op*> VitOps::all() const {
+  std::vector<const Op*> ops = {&embed, &qkv, &proj, &fc1, &fc2, &head};
+  for (const Op* op :
+       {&last_key_value, &last_query, &last_proj, &last_fc1, &last_fc2}) {
+    if (op->primitive) ops.push_back(op);
+  }
+  return ops;
+}
+
+PackedWeights::PackedWeights(const VitWeights& weights, Precision precision,
+                             const VitOps& ops)
+    : start(weights.position_embedding),
+      head_norm(PackNorm(weights.norm, {})),
+      head(PackFloat(weights.head, ops.head)) {
+  const VitConfig& c = weights.config;
+  const bool bytes = precision == Precision::kInt8;
+  const auto pack = [bytes](const LinearWeights& linear,
+                            const Quantization& input, const Op& op) {
+    return bytes ? PackInt8(linear, input, op) : PackFloat(linear, op);
+  };
+  const auto to_byte = [bytes](const Quantization& q) {
+    return bytes ? ToByteOf(q) : ToByte();
+  };
+
+  const LinearWeights pixels = EmbedOfPixels(weights);
+  embed = pack({pixels.weight, {}}, Quantization{}, ops.embed);
+  const auto width = static_cast<size_t>(c.width);
+  for (size_t i = 0; i < start.size(); ++i) {
+    const bool is_class_token = c.class_token && i < width;
+    start[i] +=
+        is_class_token ? weights.class_token[i] : pixels.bias[i % width];
+  }
+  for (const BlockWeights& block : weights.blocks) {
+    const BlockQuantization& q = block.quantization;
+    const LinearWeights qkv = ScaledQuery(block.qkv, c);
+    blocks.push_back({.norm1 = PackNorm(block.norm1, to_byte(q.qkv)),
+                      .qkv = pack(qkv, q.qkv, ops.qkv),
+                      .context = to_byte(q.proj),
+                      .proj = pack(block.proj, q.proj, ops.proj),
+                      .norm2 = PackNorm(block.norm2, to_byte(q.fc1)),
+                      .fc1 = pack(block.fc1, q.fc1, ops.fc1),
+                      .hidden = to_byte(q.fc2),
+                      .fc2 = pack(block.fc2, q.fc2, ops.fc2)});
+  }
+  if (ReadsClassTokenOnly(c)) {
+    const BlockWeights& last = weights.blocks.back();
+    const LinearWeights qkv = ScaledQuery(last.qkv, c);
+    last_query = pack(Outputs(qkv, width, 0, width), last.quantization.qkv,
+                      ops.last_query);
+    last_key_value = pack(Outputs(qkv, width, width, 3 * width),
+                          last.quantization.qkv, ops.last_key_value);
+  }
+}
+
+}  // namespace vit

@@ -1,0 +1,85 @@
+#ifndef MNIST_VIT_MODEL_PACKED_WEIGHTS_H_
+#define MNIST_VIT_MODEL_PACKED_WEIGHTS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "model/engine.h"
+#include "model/onednn_ops.h"
+#include "model/weights.h"
+
+namespace vit {
+
+// A matmul's weights in the order that its op chose. In f32 as they are; in
+// int8 (Jacob et al. 2018, arXiv 1712.05877) each output's weights are rounded
+// to -127..127 with a scale of their own, and the input's scale and zero point
+// are folded into `scales` and `bias`.
+struct PackedLinear {
+  dnnl::memory weight;
+  dnnl::memory scales;  // empty in f32
+  dnnl::memory bias;    // empty without a bias
+};
+
+// Layer normalisation; with a quantised result in units of it.
+struct PackedNorm {
+  std::vector<float> gain;
+  std::vector<float> shift;
+};
+
+// How an activation becomes a byte: value * inverse_scale + zero_point.
+struct ToByte {
+  float inverse_scale = 1;
+  float zero_point = 0;
+};
+
+struct PackedBlock {
+  PackedNorm norm1;
+  PackedLinear qkv;
+  ToByte context;
+  PackedLinear proj;
+  PackedNorm norm2;
+  PackedLinear fc1;
+  ToByte hidden;
+  PackedLinear fc2;
+};
+
+// The ops of one number of images. Those of the encoder's layers work on all
+// tokens' rows; where only the class token of the last layer is read, that
+// layer has ops of its own: keys and values of all tokens, and the rest for one
+// row an image.
+struct VitOps {
+  // Weights are ordered as in `like`, if it is not null, so that ops of all
+  // sizes share one copy. Throws as oneDNN does.
+  VitOps(const VitConfig& config, Precision precision, int images,
+         const VitOps* like);
+
+  std::vector<const onednn::Op*> all() const;
+
+  onednn::Op embed, qkv, proj, fc1, fc2;
+  onednn::Op last_key_value, last_query, last_proj, last_fc1, last_fc2;
+  onednn::Op head;  // in f32 always: it is small, and its result is the answer
+};
+
+// Whether the head reads nothing of the last layer but the class token.
+bool ReadsClassTokenOnly(const VitConfig& config);
+
+// A model's weights, ready for the ops that they were packed for. Immutable.
+struct PackedWeights {
+  // Throws as oneDNN does.
+  PackedWeights(const VitWeights& weights, Precision precision,
+                const VitOps& ops);
+
+  PackedLinear embed;  // takes pixels as they are: 0 to 255
+  // What the tokens start as, [tokens][width]: the position embeddings with,
+  // for the class token its embedding, and for the patches what the embedding
+  // adds whatever the pixels.
+  std::vector<float> start;
+  std::vector<PackedBlock> blocks;
+  PackedLinear last_key_value, last_query;
+  PackedNorm head_norm;
+  PackedLinear head;
+};
+
+}  // namespace vit
+
+#endif  // MNIST_VIT_MODEL_PACKED_WEIGHTS_H_
