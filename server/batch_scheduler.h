@@ -1,0 +1,152 @@
+#ifndef MNIST_VIT_SERVER_BATCH_SCHEDULER_H_
+#define MNIST_VIT_SERVER_BATCH_SCHEDULER_H_
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "model/classifier.h"
+#include "model/image.h"
+#include "server/batch_policy.h"
+#include "server/mutex.h"
+
+namespace vit {
+
+// Where the time of one task went.
+struct TaskTiming {
+  Clock::duration queue{0};      // from its arrival to its being taken
+  Clock::duration inference{0};  // its whole batch's; zero if not computed
+  int batch_size = 0;            // zero if not computed
+  Clock::time_point finished;    // when its batch was computed, or it dropped
+};
+
+// One image on its way through a BatchScheduler. Whoever submits a task owns
+// it, and keeps it and its image alive until Done is called.
+class BatchTask {
+ public:
+  virtual ~BatchTask() = default;
+
+  // Says that nobody waits for the answer any more: if the task is still
+  // queued, it is not computed. Any thread, any time; Done is called still.
+  void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
+
+  // Called exactly once for every task that was accepted, by a worker's thread
+  // that holds no lock. The prediction is null unless the status is OK, and is
+  // the worker's: copy what is needed. The task may destroy itself here.
+  //
+  // DeadlineExceeded and Cancelled: dropped without having been computed.
+  // Internal: the classifier failed.
+  virtual void Done(const absl::Status& status, const Prediction* prediction,
+                    const TaskTiming& timing) = 0;
+
+  // Set before the task is submitted, and left alone until Done.
+  Image image;
+  Clock::time_point deadline = Clock::time_point::max();
+  Attention* attention = nullptr;  // not null: filled before Done
+
+ private:
+  friend class BatchScheduler;
+
+  std::atomic<bool> cancelled_{false};
+  Clock::time_point arrival_;
+  Clock::time_point due_;
+};
+
+// Learns what happens in a scheduler, for metrics. Called by many threads at
+// once, some of them under the scheduler's lock: be quick, and don't call back.
+class BatchObserver {
+ public:
+  enum class Drop { kExpired, kCancelled };
+
+  virtual ~BatchObserver() = default;
+  virtual void OnQueueDepth(size_t waiting) = 0;
+  virtual void OnTaken(Clock::duration queued) = 0;
+  virtual void OnDropped(Drop reason) = 0;
+  virtual void OnBatch(size_t size, Clock::duration inference) = 0;
+};
+
+struct BatchSchedulerOptions {
+  BatchPolicyOptions policy;
+  // Tasks that may wait, those being computed not counted; at least 1.
+  size_t max_queue_size = 1024;
+};
+
+// Groups tasks into batches and has workers compute them, one thread and one
+// classifier a worker.
+//
+// Work-conserving: with no delay configured, no task waits while a worker is
+// free; so at low load a task is computed alone and at once, and batches grow
+// with the load by themselves. A task's wait is bounded by the queue in front
+// of it: max_queue_size / max_batch_size / workers batches. For less waiting
+// under overload make the queue smaller; for more throughput from larger
+// batches allow a delay, which is seldom worth it on a CPU.
+//
+// Every accepted task is answered exactly once. Thread-safe.
+class BatchScheduler {
+ public:
+  // Starts one worker for each classifier. Every classifier takes batches of at
+  // least options.policy.max_batch_size. `observer` may be null, and outlives
+  // the scheduler.
+  BatchScheduler(const BatchSchedulerOptions& options,
+                 std::vector<std::unique_ptr<Classifier>> classifiers,
+                 BatchObserver* observer);
+
+  // Drains.
+  ~BatchScheduler();
+
+  BatchScheduler(const BatchScheduler&) = delete;
+  BatchScheduler& operator=(const BatchScheduler&) = delete;
+
+  // Takes the task if and only if OK is returned; otherwise Done will not be
+  // called. Never blocks. ResourceExhausted: the queue is full. Unavailable:
+  // draining.
+  absl::Status Submit(BatchTask* task);
+
+  // The same for several tasks: takes all of them or none.
+  absl::Status SubmitAll(std::span<BatchTask* const> tasks);
+
+  // From now on no task waits for others to share its batch; nothing else
+  // changes. For a shutdown, in which hardly any others come.
+  void Hurry() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Takes nothing more, answers all that was accepted, and ends the workers.
+  // Not to be called from Done.
+  void Drain() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct Batch;
+
+  void Work(Classifier* classifier) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Waits for the next batch; false if there will be none.
+  bool Take(Batch* batch) ABSL_LOCKS_EXCLUDED(mutex_);
+  void MoveFromQueue(size_t count, Batch* batch)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  QueueView View() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  BatchTask* Waiting(size_t index) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AnswerDropped(const Batch& batch);
+  void Compute(Classifier* classifier, Batch* batch);
+
+  const BatchSchedulerOptions options_;
+  BatchObserver* const observer_;
+
+  Mutex mutex_;
+  CondVar changed_;
+  // A ring: `waiting_` tasks from `first_` on, the oldest first.
+  std::vector<BatchTask*> ring_ ABSL_GUARDED_BY(mutex_);
+  size_t first_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t free_workers_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool hurrying_ ABSL_GUARDED_BY(mutex_) = false;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+
+  Mutex join_mutex_;
+  std::vector<std::thread> workers_ ABSL_GUARDED_BY(join_mutex_);
+};
+
+}  // namespace vit
+
+#endif  // MNIST_VIT_SERVER_BATCH_SCHEDULER_H_

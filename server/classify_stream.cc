@@ -1,0 +1,139 @@
+#include "server/classify_stream.h"
+
+#include "server/request.h"
+
+namespace vit {
+
+ClassifyStreamCall::ClassifyStreamCall(const ServiceContext& service)
+    : service_(service) {
+  free_.reserve(kMaxInFlight);
+  answered_.reserve(kMaxInFlight);
+  for (Item& item : items_) {
+    item.call = this;
+    free_.push_back(&item);
+  }
+}
+
+void ClassifyStreamCall::Start(const grpc::CallbackServerContext& context) {
+  deadline_ = Deadline(context);
+  entered_ = service_.calls->Enter(this);
+  MutexLock lock(&mutex_);
+  draining_ = draining_ || !entered_;
+  Advance();
+}
+
+void ClassifyStreamCall::Drain() {
+  MutexLock lock(&mutex_);
+  draining_ = true;
+  Advance();
+}
+
+void ClassifyStreamCall::Advance() {
+  if (finished_) return;
+  if (!writing_ && !answered_.empty()) {
+    writing_ = true;
+    StartWrite(&answered_.front()->response);
+  }
+  const bool closing = client_closed_ || draining_;
+  if (!closing && reading_ == nullptr && !free_.empty()) {
+    reading_ = free_.back();
+    free_.pop_back();
+    StartRead(&reading_->request);
+  }
+  // A read that is under way ends with the stream; its place is not in use.
+  const size_t idle = free_.size() + (reading_ != nullptr ? 1 : 0);
+  if (closing && idle == kMaxInFlight) {
+    finished_ = true;
+    Finish(ToGrpcStatus(draining_ && !client_closed_
+                            ? absl::UnavailableError("server is shutting down")
+                            : absl::OkStatus()));
+  }
+}
+
+void ClassifyStreamCall::OnReadDone(bool ok) {
+  Item* item = nullptr;
+  {
+    MutexLock lock(&mutex_);
+    item = reading_;
+    reading_ = nullptr;
+    if (!ok || finished_) {
+      client_closed_ = client_closed_ || !ok;
+      free_.push_back(item);
+      return Advance();
+    }
+  }
+  item->received = Clock::now();
+  item->deadline = deadline_;
+  item->response.Clear();
+  item->response.set_id(item->request.id());
+  absl::StatusOr<Image> image =
+      ToImage(item->request.image(), service_.model.image);
+  absl::Status status = image.status();
+  if (status.ok()) {
+    item->image = *image;
+    status = service_.scheduler->Submit(item);
+  }
+  if (!status.ok()) {
+    SetError(status, item);
+    return Answer(item, status.code());
+  }
+  MutexLock lock(&mutex_);
+  if (cancelled_) item->Cancel();
+  Advance();
+}
+
+void ClassifyStreamCall::Item::Done(const absl::Status& status,
+                                    const Prediction* prediction,
+                                    const TaskTiming& timing) {
+  if (status.ok()) {
+    FillResponse(*prediction, timing, response.mutable_response());
+    const Clock::time_point now = Clock::now();
+    response.mutable_response()->mutable_timing()->set_total_seconds(
+        Seconds(now - received));
+    call->service_.metrics->OnPrediction(prediction->label,
+                                         now - timing.finished);
+  } else {
+    call->SetError(status, this);
+  }
+  call->Answer(this, status.code());
+}
+
+void ClassifyStreamCall::SetError(const absl::Status& status, Item* item) {
+  v1::Error* error = item->response.mutable_error();
+  error->set_code(static_cast<int>(status.code()));
+  error->set_message(std::string(status.message()));
+}
+
+void ClassifyStreamCall::Answer(Item* item, absl::StatusCode code) {
+  service_.metrics->OnRequest(Method::kClassifyStream, code,
+                              Clock::now() - item->received);
+  MutexLock lock(&mutex_);
+  answered_.push_back(item);
+  Advance();
+}
+
+// A write that failed means that the client is gone: what is left is answered
+// into the void, and the stream ends.
+void ClassifyStreamCall::OnWriteDone(bool ok) {
+  MutexLock lock(&mutex_);
+  free_.push_back(answered_.front());
+  answered_.erase(answered_.begin());
+  writing_ = false;
+  client_closed_ = client_closed_ || !ok;
+  Advance();
+}
+
+void ClassifyStreamCall::OnCancel() {
+  MutexLock lock(&mutex_);
+  cancelled_ = true;
+  client_closed_ = true;
+  for (Item& item : items_) item.Cancel();
+  Advance();
+}
+
+void ClassifyStreamCall::OnDone() {
+  if (entered_) service_.calls->Leave(this);
+  delete this;
+}
+
+}  // namespace vit

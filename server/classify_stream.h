@@ -1,0 +1,82 @@
+#ifndef MNIST_VIT_SERVER_CLASSIFY_STREAM_H_
+#define MNIST_VIT_SERVER_CLASSIFY_STREAM_H_
+
+#include <grpcpp/support/server_callback.h>
+
+#include <array>
+#include <cstddef>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "server/classifier_service.h"
+#include "server/mutex.h"
+
+namespace vit {
+
+// One ClassifyStream. Up to kMaxInFlight images of it are queued or computed at
+// a time; then it reads no more until an answer has been written, and gRPC's
+// flow control holds the client back. Answers are written as they come.
+//
+// The stream ends when the client has closed its side, or the server drains,
+// and all that was read is answered. Destroys itself when gRPC is done with it.
+class ClassifyStreamCall final
+    : public grpc::ServerBidiReactor<v1::ClassifyStreamRequest,
+                                     v1::ClassifyStreamResponse>,
+      public DrainableCall {
+ public:
+  // Twice the usual largest batch, so that a stream alone keeps a worker busy.
+  static constexpr size_t kMaxInFlight = 64;
+
+  explicit ClassifyStreamCall(const ServiceContext& service);
+
+  void Start(const grpc::CallbackServerContext& context);
+
+  // Ends the stream with Unavailable once all that was read is answered.
+  void Drain() override;
+
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  // A place for one message and its answer, used again and again.
+  class Item final : public BatchTask {
+   public:
+    void Done(const absl::Status& status, const Prediction* prediction,
+              const TaskTiming& timing) override;
+
+    ClassifyStreamCall* call = nullptr;
+    v1::ClassifyStreamRequest request;
+    v1::ClassifyStreamResponse response;
+    Clock::time_point received;
+  };
+
+  // Counts the answer and has it written.
+  void Answer(Item* item, absl::StatusCode code);
+  void SetError(const absl::Status& status, Item* item);
+
+  // Starts whatever can be started: a read, a write, the end.
+  void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const ServiceContext& service_;
+  Clock::time_point deadline_ = Clock::time_point::max();
+  bool entered_ = false;
+  std::array<Item, kMaxInFlight> items_;
+
+  Mutex mutex_;
+  std::vector<Item*> free_ ABSL_GUARDED_BY(mutex_);
+  // Answers to write, the first of them being written if `writing_`.
+  std::vector<Item*> answered_ ABSL_GUARDED_BY(mutex_);
+  Item* reading_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool client_closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace vit
+
+#endif  // MNIST_VIT_SERVER_CLASSIFY_STREAM_H_

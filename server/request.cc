@@ -1,0 +1,77 @@
+#include "server/request.h"
+
+#include <chrono>
+#include <span>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "model/rollout.h"
+
+namespace vit {
+
+absl::StatusOr<Image> ToImage(const std::string& bytes, const ImageShape& shape,
+                              const std::string& field) {
+  if (bytes.size() != static_cast<size_t>(shape.size())) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        field, ": expected ", shape.size(), " bytes (", shape.height, " x ",
+        shape.width, " x ", shape.channels, "), got ", bytes.size()));
+  }
+  const auto* pixels = reinterpret_cast<const uint8_t*>(bytes.data());
+  return Image{.pixels = std::span(pixels, bytes.size())};
+}
+
+grpc::Status ToGrpcStatus(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()),
+                      std::string(status.message()));
+}
+
+Clock::time_point Deadline(const grpc::ServerContextBase& context) {
+  using SystemClock = std::chrono::system_clock;
+  constexpr std::chrono::hours kForever{24 * 365};
+  const SystemClock::time_point deadline = context.deadline();
+  if (deadline == SystemClock::time_point::max()) {
+    return Clock::time_point::max();
+  }
+  const SystemClock::duration left = deadline - SystemClock::now();
+  if (left > kForever) return Clock::time_point::max();
+  return Clock::now() + left;
+}
+
+void FillResponse(const Prediction& prediction, const TaskTiming& timing,
+                  v1::ClassifyResponse* response) {
+  response->set_label(prediction.label);
+  response->set_confidence(prediction.confidence());
+  response->mutable_probabilities()->Add(prediction.probabilities.begin(),
+                                         prediction.probabilities.end());
+  v1::Timing* out = response->mutable_timing();
+  out->set_queue_seconds(Seconds(timing.queue));
+  out->set_inference_seconds(Seconds(timing.inference));
+  out->set_batch_size(timing.batch_size);
+}
+
+void FillExplanation(const ModelInfo& model, const Attention& attention,
+                     v1::ExplainResponse* response) {
+  response->set_tokens(model.tokens);
+  response->set_has_class_token(model.has_class_token);
+  response->set_grid_height(model.image.height / model.patch_size);
+  response->set_grid_width(model.image.width / model.patch_size);
+  response->set_patch_size(model.patch_size);
+  for (int layer = 0; layer < attention.layers; ++layer) {
+    v1::LayerAttention* heads = response->add_layers();
+    for (int head = 0; head < attention.heads; ++head) {
+      const std::span<const float> weights = attention.matrix(layer, head);
+      heads->add_heads()->mutable_weights()->Add(weights.begin(),
+                                                 weights.end());
+    }
+  }
+  const std::vector<float> rollout = AttentionRollout(attention);
+  response->mutable_rollout()->mutable_weights()->Add(rollout.begin(),
+                                                      rollout.end());
+}
+
+double Seconds(Clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+}  // namespace vit
