@@ -1,0 +1,271 @@
+// Every kernel on every instruction set of this CPU, against the formulas in
+// double precision.
+
+#include "model/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "model/reference.h"
+
+namespace vit::kernels {
+namespace {
+
+std::vector<float> Noise(size_t count, unsigned seed, float scale = 1.0f) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.0f, scale);
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+// A byte as a kernel makes it of a value.
+int ToByte(double value, float inverse_scale, float zero_point) {
+  return static_cast<int>(std::clamp(
+      std::nearbyint(value * double{inverse_scale} + double{zero_point}), 0.0,
+      255.0));
+}
+
+// Runs what a test calls on one instruction set, and gives the choice back.
+class KernelTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override { UseTarget(GetParam()); }
+  void TearDown() override { UseTarget(""); }
+};
+
+TEST_P(KernelTest, RunsOnTheInstructionSetThatWasChosen) {
+  EXPECT_EQ(TargetName(), GetParam());
+}
+
+TEST_P(KernelTest, GeluIsWithinItsStatedError) {
+  std::vector<float> x;
+  for (float v = -40.0f; v <= 40.0f; v += 0.00437f) x.push_back(v);
+  x.insert(x.end(), {-1e30f, 1e30f, 0.0f, -0.0f});
+  std::vector<float> found(x.size());
+  Gelu(x.data(), x.size(), found.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double bound =
+        kGeluError + double{kGeluRelativeError} * std::abs(x[i]);
+    ASSERT_NEAR(found[i], reference::Gelu(x[i]), bound) << "of " << x[i];
+  }
+}
+
+TEST_P(KernelTest, GeluInPlaceLeavesWhatIsBehindTheEndAlone) {
+  for (size_t count = 0; count < 70; ++count) {
+    std::vector<float> x = Noise(count + 1, 1);
+    const std::vector<float> before = x;
+    Gelu(x.data(), count, x.data());
+    EXPECT_EQ(x[count], before[count]);
+    for (size_t i = 0; i < count; ++i) {
+      ASSERT_NEAR(x[i], reference::Gelu(before[i]), 2 * kGeluError);
+    }
+  }
+}
+
+TEST_P(KernelTest, GeluToBytesRoundsAndClamps) {
+  const std::vector<float> x = Noise(1003, 2, /*scale=*/4);
+  std::vector<uint8_t> found(x.size());
+  constexpr float kInverse = 30.0f;
+  constexpr float kZero = 9.0f;
+  Gelu(x.data(), x.size(), kInverse, kZero, found.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    // Off by one where a value lies between two bytes.
+    ASSERT_NEAR(found[i], ToByte(reference::Gelu(x[i]), kInverse, kZero), 1);
+  }
+  EXPECT_EQ(*std::max_element(found.begin(), found.end()), 255);
+}
+
+TEST_P(KernelTest, LayerNormIsTheFormula) {
+  for (const size_t width : {1, 3, 16, 39, 64, 192}) {
+    constexpr size_t kRows = 5;
+    const size_t stride = width + 3;
+    std::vector<float> rows = Noise(kRows * stride, 3, /*scale=*/2);
+    const NormWeights weights{Noise(width, 4), Noise(width, 5)};
+    const NormInput in = {.data = rows.data(),
+                          .stride = stride,
+                          .rows = kRows,
+                          .width = width,
+                          .gain = weights.scale.data(),
+                          .shift = weights.shift.data(),
+                          .epsilon = 1e-5f};
+    std::vector<float> found(kRows * width);
+    std::vector<uint8_t> bytes(found.size());
+    LayerNorm(in, found.data());
+    LayerNorm(in, bytes.data());
+    reference::Matrix x(kRows, static_cast<int>(width));
+    for (size_t i = 0; i < found.size(); ++i) {
+      x.values[i] = rows[i / width * stride + i % width];
+    }
+    const reference::Matrix expected = reference::LayerNorm(x, weights, 1e-5);
+    for (size_t i = 0; i < found.size(); ++i) {
+      ASSERT_NEAR(found[i], expected.values[i], 1e-4) << "width " << width;
+      ASSERT_NEAR(bytes[i], ToByte(expected.values[i], 1, 0), 1);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, KernelTest,
+                         ::testing::ValuesIn(TargetNames()),
+                         [](const auto& test) { return test.param; });
+
+struct AttentionCase {
+  size_t tokens, heads, head_width;
+};
+
+// All tokens' queries, keys and values, packed as the engine packs them.
+AttentionInput InputOf(const AttentionCase& c, const std::vector<float>& qkv) {
+  const size_t width = c.heads * c.head_width;
+  return {.query = qkv.data(),
+          .query_stride = 3 * width,
+          .key = qkv.data() + width,
+          .value = qkv.data() + 2 * width,
+          .key_value_stride = 3 * width,
+          .queries = c.tokens,
+          .tokens = c.tokens,
+          .heads = c.heads,
+          .head_width = c.head_width};
+}
+
+// Softmax(Q K^T) V of one head in double precision.
+struct ExpectedHead {
+  std::vector<std::vector<double>> weights;  // [tokens][tokens]
+  std::vector<std::vector<double>> context;  // [tokens][head_width]
+};
+
+ExpectedHead Expect(const AttentionCase& c, const std::vector<float>& qkv,
+                    size_t head) {
+  const size_t width = c.heads * c.head_width;
+  const auto at = [&](size_t token, size_t part, size_t column) {
+    return double{
+        qkv[token * 3 * width + part * width + head * c.head_width + column]};
+  };
+  ExpectedHead expected;
+  for (size_t i = 0; i < c.tokens; ++i) {
+    std::vector<double> row(c.tokens);
+    double sum = 0;
+    for (size_t j = 0; j < c.tokens; ++j) {
+      double score = 0;
+      for (size_t k = 0; k < c.head_width; ++k)
+        score += at(i, 0, k) * at(j, 1, k);
+      sum += row[j] = std::exp(score);
+    }
+    std::vector<double> context(c.head_width);
+    for (size_t j = 0; j < c.tokens; ++j) {
+      row[j] /= sum;
+      for (size_t k = 0; k < c.head_width; ++k)
+        context[k] += row[j] * at(j, 2, k);
+    }
+    expected.weights.push_back(row);
+    expected.context.push_back(context);
+  }
+  return expected;
+}
+
+class AttentionKernelTest
+    : public ::testing::TestWithParam<std::tuple<std::string, AttentionCase>> {
+ protected:
+  void SetUp() override { UseTarget(std::get<0>(GetParam())); }
+  void TearDown() override { UseTarget(""); }
+};
+
+TEST_P(AttentionKernelTest, IsTheFormulaInFloatsAndInBytes) {
+  const AttentionCase& c = std::get<1>(GetParam());
+  const size_t width = c.heads * c.head_width;
+  const std::vector<float> qkv = Noise(c.tokens * 3 * width, 6, 0.7f);
+  const AttentionInput in = InputOf(c, qkv);
+  std::vector<float> scratch(AttentionScratch(c.tokens, c.head_width));
+  std::vector<float> context(c.tokens * width);
+  std::vector<float> weights(c.heads * c.tokens * c.tokens);
+  SelfAttention(in, context.data(), width, weights.data(), scratch.data());
+  constexpr float kInverse = 40.0f;
+  constexpr float kZero = 120.0f;
+  std::vector<uint8_t> bytes(context.size());
+  SelfAttention(in, kInverse, kZero, bytes.data(), width, nullptr,
+                scratch.data());
+
+  for (size_t h = 0; h < c.heads; ++h) {
+    const ExpectedHead expected = Expect(c, qkv, h);
+    for (size_t i = 0; i < c.tokens; ++i) {
+      for (size_t j = 0; j < c.tokens; ++j) {
+        ASSERT_NEAR(weights[(h * c.tokens + i) * c.tokens + j],
+                    expected.weights[i][j], 1e-5);
+      }
+      for (size_t k = 0; k < c.head_width; ++k) {
+        const size_t place = i * width + h * c.head_width + k;
+        ASSERT_NEAR(context[place], expected.context[i][k], 2e-5);
+        ASSERT_NEAR(bytes[place],
+                    ToByte(expected.context[i][k], kInverse, kZero), 1);
+      }
+    }
+  }
+}
+
+// The last layer asks for one token, from a matrix of its own.
+TEST_P(AttentionKernelTest, OneQueryIsAnsweredAsAmongAll) {
+  const AttentionCase& c = std::get<1>(GetParam());
+  const size_t width = c.heads * c.head_width;
+  const std::vector<float> qkv = Noise(c.tokens * 3 * width, 7, 0.7f);
+  AttentionInput in = InputOf(c, qkv);
+  std::vector<float> scratch(AttentionScratch(c.tokens, c.head_width));
+  std::vector<float> all(c.tokens * width);
+  SelfAttention(in, all.data(), width, nullptr, scratch.data());
+  const size_t last = c.tokens - 1;
+  const std::vector<float> query(qkv.begin() + last * 3 * width,
+                                 qkv.begin() + last * 3 * width + width);
+  in.query = query.data();
+  in.query_stride = width;
+  in.queries = 1;
+  std::vector<float> one(width);
+  SelfAttention(in, one.data(), width, nullptr, scratch.data());
+  for (size_t k = 0; k < width; ++k) {
+    ASSERT_NEAR(one[k], all[last * width + k], 1e-6);
+  }
+}
+
+// Scores that would overflow without the largest taken off; a row that attends
+// to one token only.
+TEST_P(AttentionKernelTest, LargeScoresNeitherOverflowNorVanish) {
+  const AttentionCase& c = std::get<1>(GetParam());
+  const size_t width = c.heads * c.head_width;
+  std::vector<float> qkv(c.tokens * 3 * width, 1.0f);
+  for (size_t j = 0; j < c.tokens; ++j) {
+    for (size_t k = 0; k < width; ++k) {
+      float* row = &qkv[j * 3 * width];
+      row[k] = 100.0f;
+      row[width + k] = j == c.tokens / 2 ? 30.0f : -30.0f;
+      row[2 * width + k] = static_cast<float>(j);
+    }
+  }
+  const AttentionInput in = InputOf(c, qkv);
+  std::vector<float> scratch(AttentionScratch(c.tokens, c.head_width));
+  std::vector<float> context(c.tokens * width);
+  SelfAttention(in, context.data(), width, nullptr, scratch.data());
+  const size_t attended = c.tokens / 2;
+  for (const float value : context) {
+    ASSERT_NEAR(value, static_cast<float>(attended), 1e-3);
+  }
+}
+
+constexpr AttentionCase kAttentionCases[] = {
+    {1, 1, 1},   {3, 2, 5},   {16, 4, 16}, {17, 4, 16},
+    {17, 3, 13}, {33, 2, 32}, {50, 4, 16}, {197, 3, 64},
+};
+
+INSTANTIATE_TEST_SUITE_P(
+    Targets, AttentionKernelTest,
+    ::testing::Combine(::testing::ValuesIn(TargetNames()),
+                       ::testing::ValuesIn(kAttentionCases)),
+    [](const auto& test) {
+      const AttentionCase& c = std::get<1>(test.param);
+      return std::get<0>(test.param) + "_" + std::to_string(c.tokens) + "_" +
+             std::to_string(c.heads) + "_" + std::to_string(c.head_width);
+    });
+
+}  // namespace
+}  // namespace vit::kernels

@@ -1,0 +1,235 @@
+#include "server/server.h"
+
+#include <gmock/gmock.h>
+
+#include <future>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+#include "tests/server/server_fixture.h"
+
+namespace vit {
+namespace {
+
+using testing::FakeImage;
+using ::testing::HasSubstr;
+using testing::HttpAnswer;
+using ::testing::StartsWith;
+
+using ServerTest = testing::ServerFixture;
+
+// A call that runs beside the test.
+struct BackgroundCall {
+  grpc::ClientContext context;
+  v1::ClassifyResponse response;
+  std::future<grpc::Status> status;
+};
+
+std::unique_ptr<BackgroundCall> StartCall(v1::Classifier::Stub* stub,
+                                          const v1::ClassifyRequest& request) {
+  auto call = std::make_unique<BackgroundCall>();
+  call->status =
+      std::async(std::launch::async, [stub, request, raw = call.get()] {
+        return stub->Classify(&raw->context, request, &raw->response);
+      });
+  return call;
+}
+
+TEST_F(ServerTest, ClassifyAnswersWithLabelProbabilitiesAndTiming) {
+  StartServer();
+  v1::ClassifyResponse response;
+  const grpc::Status status = Classify(7, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.label(), 7);
+  EXPECT_FLOAT_EQ(response.confidence(), 0.55f);
+  EXPECT_EQ(response.probabilities_size(), 10);
+  EXPECT_EQ(response.timing().batch_size(), 1);
+  EXPECT_GT(response.timing().inference_seconds(), 0);
+  EXPECT_GE(response.timing().total_seconds(),
+            response.timing().queue_seconds() +
+                response.timing().inference_seconds());
+}
+
+TEST_F(ServerTest, AnImageOfTheWrongSizeIsRejectedWithExpectedAndActual) {
+  StartServer();
+  v1::ClassifyRequest request;
+  request.set_image("short");
+  v1::ClassifyResponse response;
+  grpc::ClientContext context;
+  const grpc::Status status = stub_->Classify(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message(),
+            "image: expected 16 bytes (4 x 4 x 1), got 5");
+  EXPECT_TRUE(control_->computed().empty());
+}
+
+TEST_F(ServerTest, ClassifyBatchAnswersInTheOrderOfTheImages) {
+  StartServer();
+  v1::ClassifyBatchRequest request;
+  for (int i = 0; i < 30; ++i) request.add_images(FakeImage(i));
+  v1::ClassifyBatchResponse response;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->ClassifyBatch(&context, request, &response).ok());
+  ASSERT_EQ(response.results_size(), 30);
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_EQ(response.results(i).label(), i % 10);
+    EXPECT_LE(response.results(i).timing().batch_size(), 8);
+  }
+}
+
+TEST_F(ServerTest, OneBadImageFailsItsClassifyBatchWithItsIndex) {
+  StartServer();
+  v1::ClassifyBatchRequest request;
+  request.add_images(FakeImage(1));
+  request.add_images("bad");
+  v1::ClassifyBatchResponse response;
+  grpc::ClientContext context;
+  const grpc::Status status =
+      stub_->ClassifyBatch(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("images[1]: expected 16"));
+  EXPECT_TRUE(control_->computed().empty());
+}
+
+TEST_F(ServerTest, AnEmptyOrTooLargeClassifyBatchIsRejected) {
+  StartServer(/*max_queue_size=*/8);
+  for (const int count : {0, 9}) {
+    v1::ClassifyBatchRequest request;
+    for (int i = 0; i < count; ++i) request.add_images(FakeImage(i));
+    v1::ClassifyBatchResponse response;
+    grpc::ClientContext context;
+    const grpc::Status status =
+        stub_->ClassifyBatch(&context, request, &response);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_THAT(status.error_message(), HasSubstr("expected 1 to 8 images"));
+  }
+}
+
+TEST_F(ServerTest, ExplainAnswersWithEveryLayerAndHeadAndTheRollout) {
+  StartServer();
+  v1::ExplainRequest request;
+  request.set_image(FakeImage(3));
+  v1::ExplainResponse response;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->Explain(&context, request, &response).ok());
+  EXPECT_EQ(response.classification().label(), 3);
+  EXPECT_EQ(response.tokens(), 5);
+  EXPECT_EQ(response.grid_height(), 2);
+  EXPECT_TRUE(response.has_class_token());
+  ASSERT_EQ(response.layers_size(), 2);
+  ASSERT_EQ(response.layers(1).heads_size(), 3);
+  EXPECT_EQ(response.layers(1).heads(2).weights_size(), 25);
+  const auto& rollout = response.rollout().weights();
+  ASSERT_EQ(rollout.size(), 25);
+  EXPECT_NEAR(std::accumulate(rollout.begin(), rollout.begin() + 5, 0.0f), 1,
+              1e-5);
+}
+
+TEST_F(ServerTest, AFullQueueRejectsWithResourceExhausted) {
+  StartServer(/*max_queue_size=*/8);
+  control_->ShutGate();
+  const auto computing = StartCall(stub_.get(), Request(1));
+  control_->WaitForBatches(1);
+  v1::ClassifyBatchRequest fill;
+  for (int i = 0; i < 8; ++i) fill.add_images(FakeImage(i));
+  grpc::ClientContext fill_context;
+  v1::ClassifyBatchResponse filled;
+  auto filling = std::async(std::launch::async, [&] {
+    return stub_->ClassifyBatch(&fill_context, fill, &filled);
+  });
+  // Calls queue behind each other until the queue of 8 is full; whichever
+  // comes last finds no place.
+  grpc::Status rejected;
+  while (rejected.ok()) {
+    grpc::ClientContext context;
+    v1::ClassifyBatchResponse response;
+    if (Metrics().find("vit_queue_depth 8") == std::string::npos) continue;
+    rejected = stub_->ClassifyBatch(&context, fill, &response);
+  }
+  EXPECT_EQ(rejected.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(rejected.error_message(), HasSubstr("queue is full"));
+  control_->OpenGate();
+  EXPECT_TRUE(computing->status.get().ok());
+  EXPECT_TRUE(filling.get().ok());
+}
+
+TEST_F(ServerTest, ACallWhoseDeadlinePassedInTheQueueIsNotComputed) {
+  StartServer();
+  control_->ShutGate();
+  const auto computing = StartCall(stub_.get(), Request(1));
+  control_->WaitForBatches(1);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::milliseconds(20));
+  v1::ClassifyResponse response;
+  EXPECT_EQ(stub_->Classify(&context, Request(2), &response).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  control_->OpenGate();
+  EXPECT_TRUE(computing->status.get().ok());
+  server_->Drain();
+  EXPECT_THAT(control_->computed(), ::testing::ElementsAre(1));
+}
+
+TEST_F(ServerTest, AFailingEngineIsAnInternalErrorAndTheServerGoesOn) {
+  StartServer();
+  control_->FailWith(absl::InternalError("broken kernel"));
+  v1::ClassifyResponse response;
+  const grpc::Status failed = Classify(1, &response);
+  EXPECT_EQ(failed.error_code(), grpc::StatusCode::INTERNAL);
+  EXPECT_THAT(failed.error_message(), HasSubstr("broken kernel"));
+  control_->FailWith(absl::OkStatus());
+  EXPECT_TRUE(Classify(1, &response).ok());
+}
+
+TEST_F(ServerTest, EveryAnswerIsCountedByMethodAndCode) {
+  StartServer();
+  v1::ClassifyResponse response;
+  ASSERT_TRUE(Classify(4, &response).ok());
+  v1::ClassifyRequest bad;
+  grpc::ClientContext context;
+  EXPECT_FALSE(stub_->Classify(&context, bad, &response).ok());
+  const std::string metrics = Metrics();
+  EXPECT_THAT(metrics, HasSubstr("{code=\"OK\",method=\"Classify\"} 1"));
+  EXPECT_THAT(metrics,
+              HasSubstr("{code=\"INVALID_ARGUMENT\",method=\"Classify\"} 1"));
+  EXPECT_THAT(metrics, HasSubstr("vit_predictions_total{label=\"4\"} 1"));
+  EXPECT_THAT(metrics, HasSubstr("vit_images_total 1"));
+}
+
+TEST_F(ServerTest, DrainingFinishesWhatWasAcceptedAndIsNotReady) {
+  StartServer();
+  EXPECT_THAT(HttpAnswer(http_->port(), "GET /readyz"),
+              StartsWith("HTTP/1.1 200"));
+  control_->ShutGate();
+  const auto accepted = StartCall(stub_.get(), Request(6));
+  control_->WaitForBatches(1);
+  auto drained =
+      std::async(std::launch::async, [&] { return server_->Drain(); });
+  while (HttpAnswer(http_->port(), "GET /readyz").find(" 503 ") ==
+         std::string::npos) {
+    std::this_thread::yield();
+  }
+  control_->OpenGate();
+  EXPECT_TRUE(drained.get());
+  EXPECT_TRUE(accepted->status.get().ok());
+  EXPECT_EQ(accepted->response.label(), 6);
+}
+
+TEST_F(ServerTest, ATakenPortIsAnError) {
+  StartServer();
+  ServerOptions options;
+  options.address = "127.0.0.1:" + std::to_string(server_->port());
+  options.max_batch_size = 1;
+  options.max_queue_size = 1;
+  prometheus::Registry registry;
+  const absl::Status status =
+      Server::Start(options, testing::FakeClassifiers(control_, 1), {},
+                    &registry, http_.get())
+          .status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(status.message(), HasSubstr(options.address));
+}
+
+}  // namespace
+}  // namespace vit
