@@ -89,7 +89,7 @@ absl::StatusOr<LoadedModel> LoadModel(const ModelLoaderOptions& options,
   }
   absl::StatusOr<LoadedModel> fast = make(Precision::kInt8);
   if (fast.ok()) {
-    fast->notes.push_back(
+    fast->notes.emplace_back(
         "precision int8: the fastest that this CPU and the golden images "
         "allow");
     return fast;

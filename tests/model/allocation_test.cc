@@ -19,13 +19,17 @@ thread_local size_t buffers_allocated = 0;
 
 }  // namespace
 
-void* operator new(size_t size) {
+// Never inlined: where only one of a pair is, a compiler takes the pair for a
+// mismatch.
+[[gnu::noinline]] void* operator new(size_t size) {
   if (size >= kBuffer) ++buffers_allocated;
   if (void* memory = std::malloc(size)) return memory;
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t /*size*/) noexcept {
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, size_t /*size*/) noexcept {
   std::free(memory);
 }
 
