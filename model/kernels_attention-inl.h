@@ -17,7 +17,7 @@
 
 #include "hwy/highway.h"
 #include "model/kernels.h"
-#include "model/kernels_store-inl.h"
+#include "model/kernels_memory-inl.h"
 
 #ifndef MNIST_VIT_MODEL_KERNELS_ATTENTION_ONCE
 #define MNIST_VIT_MODEL_KERNELS_ATTENTION_ONCE
@@ -215,7 +215,6 @@ HWY_INLINE void WeightedBlock(D d, const Head& head, const float* weights,
   using V = hn::Vec<D>;
   const size_t lanes = hn::Lanes(d);
   const bool whole = first + kVectors * lanes <= head.head_width;
-  const auto part = hn::FirstN(d, head.head_width - first);
   V sum[kRows][kVectors];
   for (size_t r = 0; r < kRows; ++r) {
     for (size_t v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
@@ -226,7 +225,7 @@ HWY_INLINE void WeightedBlock(D d, const Head& head, const float* weights,
     V x[kVectors];
     for (size_t v = 0; v < kVectors; ++v) {
       x[v] = whole ? hn::LoadU(d, value + v * lanes)
-                   : hn::MaskedLoad(part, d, value);
+                   : LoadFirst(d, value, head.head_width - first);
     }
     for (size_t r = 0; r < kRows; ++r) {
       const V w = hn::Set(d, weights[r * head.padded + j]);

@@ -14,7 +14,7 @@
 
 #include "hwy/highway.h"
 #include "model/kernels.h"
-#include "model/kernels_store-inl.h"
+#include "model/kernels_memory-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace vit::kernels::HWY_NAMESPACE {
@@ -59,7 +59,7 @@ void GeluAll(const float* HWY_RESTRICT x, size_t count, float scale, float zero,
     Put(d, finish(GeluOf(d, hn::LoadU(d, x + i))), out + i);
   }
   if (i < count) {
-    const auto rest = hn::MaskedLoad(hn::FirstN(d, count - i), d, x + i);
+    const auto rest = LoadFirst(d, x + i, count - i);
     PutFirst(d, finish(GeluOf(d, rest)), count - i, out + i);
   }
 }
@@ -68,7 +68,7 @@ void GeluAll(const float* HWY_RESTRICT x, size_t count, float scale, float zero,
 template <class D>
 HWY_INLINE hn::Vec<D> LoadPart(D d, const float* p, size_t i, size_t end) {
   if (i + hn::Lanes(d) <= end) return hn::LoadU(d, p + i);
-  return hn::MaskedLoad(hn::FirstN(d, end - i), d, p + i);
+  return LoadFirst(d, p + i, end - i);
 }
 
 template <class D, typename Out>
