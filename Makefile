@@ -1,9 +1,9 @@
 # Each target does its own set-up, and does nothing twice. `make help` says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help build demo serve test bench load image format lint fresh
+.PHONY: help build demo serve test bench bench-serving load image format lint fresh
 
 help: ## Say what the targets do
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 build: ## Build the server, the client and the benchmarks into build/release/bin
 	@scripts/setup build
@@ -26,6 +26,10 @@ bench: build ## Measure the engine; ARGS holds options for vit-bench
 load: build ## Load a server with ghz, closed and open loop, and print one table
 	@scripts/setup test
 	@scripts/load $(ARGS)
+
+bench-serving: build ## Measure the server against gRPC alone and other servers; ARGS holds options
+	@scripts/setup serving
+	@scripts/bench-serving $(ARGS)
 
 image: ## Build the container image
 	@scripts/setup image

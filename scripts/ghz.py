@@ -18,12 +18,14 @@ VIT_SERVER = (str(ROOT / "build/release/bin/vit-server"), "--address=127.0.0.1:0
 Report = dict[str, Any]
 
 
-def start_server(command: Sequence[str], log_path: pathlib.Path) -> tuple[subprocess.Popen[bytes], str]:
+def start_server(
+    command: Sequence[str], log_path: pathlib.Path, protocol: str = "gRPC"
+) -> tuple[subprocess.Popen[bytes], str]:
     """Starts a server that says `gRPC listening on ADDRESS` once it is ready; returns its process and that address."""
     with log_path.open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
     for _ in range(1200):
-        address = listening("gRPC", log_path)
+        address = listening(protocol, log_path)
         if address:
             return server, address
         if server.poll() is not None:

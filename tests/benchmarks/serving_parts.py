@@ -1,0 +1,247 @@
+"""The parts of the serving benchmark. Each measures in rounds, all servers in turn, prints a table and returns it."""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterable, Iterator
+
+import ghz
+from serving_engine import COMMAND, compute_us, engine_costs, engine_on_all_cores
+from serving_load import BIN, Row, closed, many, open_loop, output
+from serving_process import Running, Server, proc_kb, vit_server
+from serving_table import Groups, grouped, lines, median, say, table
+
+CONCURRENCIES = (1, 8, 64)
+FULL = CONCURRENCIES[-1]
+OURS = ("int8", "f32")
+MANY = (("batch", 1), ("batch", 2), ("batch", 4), ("stream", 1), ("stream", 2), ("stream", 4))
+DEFAULT = vit_server("default")
+OPEN = (DEFAULT, vit_server("no batching", "--max_batch_size=1"), vit_server("1 ms", "--max_queue_delay_us=1000"))
+OPEN_SHARES = (0.5, 0.8)
+OVERLOADS = (1, 2, 10)
+OVERLOAD_TIMEOUT = "50ms"
+STARTS = 9
+SCRAPES = 200
+
+Options = argparse.Namespace
+Part = dict[str, object]
+
+
+def servers(model: str) -> list[Server]:
+    """All that the closed loop compares. `model` is the network as an ONNX file."""
+    here = ghz.ROOT / "tests/benchmarks"
+    ort = (sys.executable, str(here / "serving_ort.py"), f"--model={model}")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return [
+        Server("floor", (str(BIN / "vit-floor"),)),
+        vit_server("int8", "--precision=int8"),
+        vit_server("f32", "--precision=f32"),
+        Server("ort-aio", (*ort, "--processes=2", "--workers=1", "aio")),
+        Server("ort-threads", (*ort, "--workers=2", "threads")),
+        Server(
+            "mosec", (sys.executable, str(here / "serving_mosec.py"), f"--model={model}", f"--port={port}"), "HTTP"
+        ),
+    ]
+
+
+def turns(options: Options, chosen: Iterable[Server], what: str) -> Iterator[tuple[int, Running]]:
+    """Each server in each round, running and warm."""
+    for turn in range(options.rounds):
+        for server in chosen:
+            say(f"{what}, round {turn + 1} of {options.rounds}: {server.name}")
+            with Running(server) as running:
+                closed(running, 8, 1)
+                yield turn, running
+
+
+def part_closed(options: Options) -> Part:
+    """Closed loop at several concurrencies, and what is left of the time beside gRPC and the computation."""
+    costs = {}
+    rows: list[Row] = []
+    for turn, running in turns(options, options.servers, "closed loop"):
+        if turn not in costs:
+            costs[turn] = engine_costs()
+        rows += [closed(running, calls, options.duration) | {"round": turn} for calls in CONCURRENCIES]
+    groups = grouped(sorted(rows, key=lambda row: row["concurrency"]), "server", "concurrency")
+    keys = ("per_second", "p50_ms", "p99_ms", "server_cpu_us", "client_cpu_us", "batch_size", "memory_mb")
+    table(
+        ("server", "calls", "requests/s", "p50 ms", "p99 ms", "server us", "client us", "batch", "MB", "errors"),
+        ((*name, *(median(g, key) for key in keys), sum(row["errors"] for row in g)) for name, g in groups.items()),
+    )
+    facts = list(closed_facts(groups, costs))
+    lines(facts)
+    return {"rows": rows, "engine_us": costs, "facts": facts}
+
+
+def closed_facts(groups: Groups, costs: dict[int, dict[str, float]]) -> Iterator[Row]:
+    """Our servers against the floor, each round with itself; medians."""
+    for name in OURS:
+        if (name, 1) not in groups or ("floor", 1) not in groups:
+            continue
+        for calls in CONCURRENCIES:
+            pairs = list(zip(groups[name, calls], groups["floor", calls], strict=True))
+            share = statistics.median(a["per_second"] / b["per_second"] for a, b in pairs)
+            yield {"what": f"{name} / floor, requests/s at {calls}", "value": share}
+            if calls == 1:
+                left = (1e3 * (a["p50_ms"] - b["p50_ms"]) - compute_us(costs[a["round"]], name, 1) for a, b in pairs)
+                yield {"what": f"{name} - floor - computation, p50 at 1, us", "value": statistics.median(left)}
+            left = (
+                a["server_cpu_us"] - b["server_cpu_us"] - compute_us(costs[a["round"]], name, a["batch_size"])
+                for a, b in pairs
+            )
+            what = f"{name} - floor - computation, server CPU at {calls}, us a request"
+            yield {"what": what, "value": statistics.median(left)}
+        for size in (1, 32):
+            value = statistics.median(cost[f"Engine/{name}/17/{size}"] for cost in costs.values())
+            yield {"what": f"{name}, the engine alone in batches of {size}, us an image", "value": value}
+
+
+def part_many(options: Options) -> Part:
+    """ClassifyBatch and ClassifyStream against the engine alone."""
+    rows: list[Row] = []
+    rates: list[Row] = []
+    chosen = [server for server in options.servers if server.name in ("floor", *OURS)]
+    for turn, running in turns(options, chosen, "batches and streams"):
+        name = running.server.name
+        if name in OURS:
+            rates.append({"precision": name, "round": turn, "per_second": engine_on_all_cores(name)})
+        rows += [many(running, method, calls, options.duration) | {"round": turn} for method, calls in MANY]
+    engine = {name: median([rate for rate in rates if rate["precision"] == name], "per_second") for name in OURS}
+    cores = len(os.sched_getaffinity(0))
+
+    def cells(name: str, method: str, calls: int, group: list[Row]) -> tuple[object, ...]:
+        rate, server = median(group, "per_second"), median(group, "server_cpu_us")
+        alone = engine.get(name)
+        shares = (rate / alone, 1e6 * cores / alone / server) if alone else (None, None)
+        return name, method, calls, rate, shares[0], server, median(group, "client_cpu_us"), shares[1]
+
+    table(
+        ("server", "method", "calls", "images/s", "of engine", "server us", "client us", "of server's CPU"),
+        (cells(*key, group) for key, group in grouped(rows, "server", "method", "calls").items()),
+    )
+    facts = [
+        {"what": f"{name}, the engine alone on {cores} cores, images/s", "value": rate} for name, rate in engine.items()
+    ]
+    lines(facts)
+    return {"rows": rows, "engine": rates, "facts": facts}
+
+
+def capacity(options: Options) -> list[Row]:
+    """The closed loop of highest concurrency, for what comes after it in the same run."""
+    return [closed(running, FULL, options.duration) for _, running in turns(options, [DEFAULT], "capacity")]
+
+
+def part_open(options: Options) -> Part:
+    """Open loop at shares of the capacity: latency as our default batches, without batches, with a fixed delay."""
+    full = capacity(options)
+    peak = median(full, "per_second")
+    rows: list[Row] = []
+    for turn, running in turns(options, OPEN, "open loop"):
+        for share in OPEN_SHARES:
+            rows.append(open_loop(running, share * peak, options.duration) | {"share": share, "round": turn})
+    keys = ("offered_per_second", "per_second", "p50_ms", "p99_ms", "p99.9_ms", "batch_size", "server_cpu_us")
+    table(
+        ("server", "of capacity", "offered/s", "answered/s", "p50 ms", "p99 ms", "p99.9 ms", "batch", "server us"),
+        ((*name, *(median(g, key) for key in keys)) for name, g in grouped(rows, "server", "share").items()),
+    )
+    facts = [{"what": f"capacity, requests/s at {FULL}", "value": peak}]
+    lines(facts)
+    return {"rows": rows, "capacity": full, "facts": facts}
+
+
+def part_overload(options: Options) -> Part:
+    """More than the capacity, with a deadline: what still comes in time."""
+    full: list[Row] = []
+    rows: list[Row] = []
+    for turn, running in turns(options, [DEFAULT], "overload"):
+        full.append(closed(running, FULL, options.duration))
+        for times in OVERLOADS:
+            rate = times * full[0]["per_second"]
+            row = open_loop(running, rate, options.duration, OVERLOAD_TIMEOUT)
+            rows.append(row | {"times": times, "round": turn})
+    keys = ("offered_per_second", "per_second", "p50_ms", "p99_ms", "server_cores", "client_cores")
+    groups = {("full, closed",): full} | {(f"{times} x capacity",): g for (times,), g in grouped(rows, "times").items()}
+    table(
+        ("load", "offered/s", "answered/s", "p50 ms", "p99 ms", "server cores", "client cores"),
+        ((*name, *(median(group, key) for key in keys)) for name, group in groups.items()),
+    )
+    most = [row for row in rows if row["times"] == OVERLOADS[-1]]
+    goodput = median(most, "per_second") / median(full, "per_second")
+    p99 = median(most, "p99_ms") / median(full, "p99_ms")
+    facts = [
+        {"what": "answered in time under the most load / the peak", "value": goodput},
+        {"what": "p99 of these answers / that of full load", "value": p99},
+    ]
+    lines(facts)
+    return {"rows": rows, "capacity": full, "facts": facts}
+
+
+def part_start(options: Options) -> Part:
+    """Start, memory, image, metrics: one line each."""
+    say("starts")
+    starts = [start_ms() for _ in range(STARTS)]
+    with Running(DEFAULT) as running:
+        say("memory and metrics")
+        for calls in CONCURRENCIES:
+            closed(running, calls, options.duration)
+        resident = proc_kb(running.process.pid, "status", "VmRSS") / 1000
+        before = running.cpu_seconds()
+        size = [len(running.get("/metrics")) for _ in range(SCRAPES)][-1]
+        scrape = 1e6 * (running.cpu_seconds() - before) / SCRAPES
+    facts: list[Row] = [
+        {"what": f"start to ready, median of {STARTS}, ms", "value": statistics.median(starts)},
+        {"what": "resident memory after load, MB", "value": resident},
+        {"what": "a scrape of /metrics, server CPU, us", "value": scrape},
+        {"what": "a scrape of /metrics, bytes", "value": size},
+    ]
+    for case in json.loads(output([*COMMAND, "--benchmark_filter=^Metrics"]))["benchmarks"]:
+        facts.append({"what": f"{case['name']}, ns a request", "value": 1e9 / case["items_per_second"]})
+    size_said = subprocess.run(
+        ["bash", "-c", "source scripts/lib.sh; source scripts/image-lib.sh; image_size"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=ghz.ROOT,
+    )
+    lines(facts)
+    image = size_said.stdout.strip() or None
+    print(f"container image: {image or 'none was built'}\n")
+    return {"starts_ms": starts, "facts": facts, "image": image}
+
+
+def start_ms() -> float:
+    """From the start of the process to /readyz 200."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [ghz.VIT_SERVER[0], "--address=127.0.0.1:0", f"--http_address=127.0.0.1:{port}"]
+    started = time.perf_counter()
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ghz.ROOT)
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz").close()
+                return 1e3 * (time.perf_counter() - started)
+            except OSError:
+                if server.poll() is not None:
+                    sys.exit("error: the server ended before it was ready")
+                time.sleep(0.001)
+    finally:
+        ghz.stop_server(server)
+
+
+PARTS = {
+    "closed": part_closed,
+    "many": part_many,
+    "open": part_open,
+    "overload": part_overload,
+    "start": part_start,
+}
