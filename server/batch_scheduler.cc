@@ -3,17 +3,24 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 namespace vit {
 namespace {
 
+// The status payload that RetryAfter reads: nanoseconds, in decimal.
+constexpr char kRetryAfter[] = "vit.retry-after";
+
 class NullObserver : public BatchObserver {
  public:
+  void OnRejected(Rejection, size_t) override {}
   void OnQueueDepth(size_t) override {}
   void OnTaken(Clock::duration) override {}
   void OnDropped(Drop) override {}
   void OnBatch(size_t, Clock::duration) override {}
+  void OnCost(const BatchCost&) override {}
 };
 
 BatchObserver* OrNull(BatchObserver* observer) {
@@ -21,7 +28,32 @@ BatchObserver* OrNull(BatchObserver* observer) {
   return observer != nullptr ? observer : &null_observer;
 }
 
+Clock::rep Microseconds(Clock::duration duration) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(duration)
+      .count();
+}
+
+absl::Status Rejected(const std::string& message, Clock::duration retry_after) {
+  absl::Status status = absl::ResourceExhaustedError(message);
+  if (retry_after > Clock::duration::zero()) {
+    const std::chrono::nanoseconds nanoseconds = retry_after;
+    status.SetPayload(kRetryAfter,
+                      absl::Cord(absl::StrCat(nanoseconds.count())));
+  }
+  return status;
+}
+
 }  // namespace
+
+std::optional<Clock::duration> RetryAfter(const absl::Status& status) {
+  const auto payload = status.GetPayload(kRetryAfter);
+  int64_t nanoseconds = 0;
+  if (!payload.has_value() ||
+      !absl::SimpleAtoi(std::string(*payload), &nanoseconds)) {
+    return std::nullopt;
+  }
+  return std::chrono::nanoseconds(nanoseconds);
+}
 
 // What one worker works on: made once and reused, so that a batch allocates
 // nothing.
@@ -31,7 +63,8 @@ struct BatchScheduler::Batch {
     BatchObserver::Drop reason;
   };
 
-  explicit Batch(size_t max_batch_size) : predictions(max_batch_size) {
+  Batch(size_t index, size_t max_batch_size)
+      : worker(index), predictions(max_batch_size) {
     tasks.reserve(max_batch_size);
     dropped.reserve(max_batch_size);
     images.reserve(max_batch_size);
@@ -43,14 +76,17 @@ struct BatchScheduler::Batch {
     dropped.clear();
     images.clear();
     attention.clear();
+    computed = false;
   }
 
+  const size_t worker;
   std::vector<BatchTask*> tasks;
   std::vector<Dropped> dropped;
   std::vector<Image> images;
   std::vector<Attention*> attention;
   std::vector<Prediction> predictions;
   Clock::time_point taken;
+  bool computed = false;
 };
 
 BatchScheduler::BatchScheduler(
@@ -59,42 +95,72 @@ BatchScheduler::BatchScheduler(
     BatchObserver* observer)
     : options_(options),
       observer_(OrNull(observer)),
-      ring_(options.max_queue_size) {
+      ring_(options.max_queue_size),
+      expected_ends_(classifiers.size(), Clock::time_point::min()),
+      durations_(options.durations),
+      cost_(options.durations.cost()) {
   MutexLock lock(&join_mutex_);
-  for (std::unique_ptr<Classifier>& classifier : classifiers) {
+  for (size_t worker = 0; worker < classifiers.size(); ++worker) {
     workers_.emplace_back(
-        [this, owned = std::move(classifier)] { Work(owned.get()); });
+        [this, worker, owned = std::move(classifiers[worker])] {
+          Work(worker, owned.get());
+        });
   }
 }
 
 BatchScheduler::~BatchScheduler() { Drain(); }
 
-absl::Status BatchScheduler::Submit(BatchTask* task) {
-  return SubmitAll(std::span(&task, 1));
+absl::Status BatchScheduler::Submit(BatchTask* task, Clock::time_point now) {
+  return SubmitAll(std::span(&task, 1), now);
 }
 
-absl::Status BatchScheduler::SubmitAll(std::span<BatchTask* const> tasks) {
-  const Clock::time_point now = Clock::now();
+absl::Status BatchScheduler::SubmitAll(std::span<BatchTask* const> tasks,
+                                       Clock::time_point now) {
+  Clock::time_point deadline = Clock::time_point::max();
+  for (const BatchTask* task : tasks) {
+    deadline = std::min(deadline, task->deadline);
+  }
+  Admission admission;
+  size_t waiting = 0;
   size_t to_wake = 0;
   {
     MutexLock lock(&mutex_);
     if (draining_) return absl::UnavailableError("server is shutting down");
-    if (tasks.size() > ring_.size() - waiting_) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("queue is full: ", waiting_, " of ", ring_.size(),
-                       " places taken, ", tasks.size(), " needed"));
+    // What has expired already is answered as such when its turn comes.
+    const bool hopeful = deadline > now && deadline != Clock::time_point::max();
+    admission = Admit(options_.policy, Load(now), cost_, tasks.size(),
+                      hopeful ? deadline - now : Clock::duration::max());
+    waiting = waiting_;
+    if (admission.verdict == Admission::Verdict::kAdmitted) {
+      for (BatchTask* task : tasks) {
+        task->arrival_ = now;
+        task->due_ = DueTime(options_.policy, now, task->deadline);
+        ring_[(first_ + waiting_) % ring_.size()] = task;
+        ++waiting_;
+      }
+      observer_->OnQueueDepth(waiting_);
+      to_wake = std::min(tasks.size(), free_workers_);
     }
-    for (BatchTask* task : tasks) {
-      task->arrival_ = now;
-      task->due_ = DueTime(options_.policy, now, task->deadline);
-      ring_[(first_ + waiting_) % ring_.size()] = task;
-      ++waiting_;
-    }
-    observer_->OnQueueDepth(waiting_);
-    to_wake = std::min(tasks.size(), free_workers_);
   }
   for (; to_wake > 0; --to_wake) changed_.NotifyOne();
-  return absl::OkStatus();
+  switch (admission.verdict) {
+    case Admission::Verdict::kAdmitted:
+      return absl::OkStatus();
+    case Admission::Verdict::kFull:
+      observer_->OnRejected(BatchObserver::Rejection::kFull, tasks.size());
+      return Rejected(absl::StrCat("queue is full: ", waiting, " of ",
+                                   options_.max_queue_size, " places taken, ",
+                                   tasks.size(), " needed"),
+                      admission.retry_after);
+    case Admission::Verdict::kLate:
+      break;
+  }
+  observer_->OnRejected(BatchObserver::Rejection::kLate, tasks.size());
+  return Rejected(absl::StrCat("would be late: expected to take ",
+                               Microseconds(admission.expected), " us, ",
+                               Microseconds(deadline - now), " us left, ",
+                               waiting, " images waiting"),
+                  admission.retry_after);
 }
 
 void BatchScheduler::Hurry() {
@@ -116,8 +182,8 @@ void BatchScheduler::Drain() {
   workers_.clear();
 }
 
-void BatchScheduler::Work(Classifier* classifier) {
-  Batch batch(options_.policy.max_batch_size);
+void BatchScheduler::Work(size_t worker, Classifier* classifier) {
+  Batch batch(worker, options_.policy.max_batch_size);
   while (Take(&batch)) {
     AnswerDropped(batch);
     if (!batch.tasks.empty()) Compute(classifier, &batch);
@@ -125,11 +191,12 @@ void BatchScheduler::Work(Classifier* classifier) {
 }
 
 bool BatchScheduler::Take(Batch* batch) {
-  batch->Clear();
   MutexLock lock(&mutex_);
   ++free_workers_;
+  Clock::time_point now = Clock::now();
+  Learn(*batch, now);
+  batch->Clear();
   while (true) {
-    const Clock::time_point now = Clock::now();
     const BatchDecision decision =
         Decide(options_.policy, View(), now, free_workers_);
     if (decision.take > 0) {
@@ -144,7 +211,29 @@ bool BatchScheduler::Take(Batch* batch) {
     } else {
       changed_.WaitUntil(&mutex_, decision.wake_at);
     }
+    now = Clock::now();
   }
+}
+
+// The duration includes the answers: until they are given, the worker can take
+// no other batch.
+void BatchScheduler::Learn(const Batch& batch, Clock::time_point now) {
+  expected_ends_[batch.worker] = Clock::time_point::min();
+  if (!batch.computed) return;
+  durations_.Learn(batch.tasks.size(), now - batch.taken);
+  cost_ = durations_.cost();
+  if (cost_.has_value()) observer_->OnCost(*cost_);
+}
+
+LoadView BatchScheduler::Load(Clock::time_point now) const {
+  LoadView load{.waiting = waiting_,
+                .places = ring_.size() - waiting_,
+                .workers = expected_ends_.size(),
+                .free_workers = free_workers_};
+  for (const Clock::time_point end : expected_ends_) {
+    if (end > now) load.under_way += end - now;
+  }
+  return load;
 }
 
 BatchTask* BatchScheduler::Waiting(size_t index) const {
@@ -184,6 +273,10 @@ void BatchScheduler::MoveFromQueue(size_t count, Batch* batch) {
       batch->tasks.push_back(task);
     }
   }
+  if (cost_.has_value() && !batch->tasks.empty()) {
+    expected_ends_[batch->worker] =
+        batch->taken + cost_->Of(batch->tasks.size());
+  }
   observer_->OnQueueDepth(waiting_);
 }
 
@@ -195,10 +288,7 @@ void BatchScheduler::AnswerDropped(const Batch& batch) {
     const bool expired = dropped.reason == BatchObserver::Drop::kExpired;
     dropped.task->Done(
         expired ? absl::DeadlineExceededError(absl::StrCat(
-                      "deadline passed after ",
-                      std::chrono::duration_cast<std::chrono::microseconds>(
-                          timing.queue)
-                          .count(),
+                      "deadline passed after ", Microseconds(timing.queue),
                       " us in the queue; not computed"))
                 : absl::CancelledError("cancelled in the queue; not computed"),
         nullptr, timing);
@@ -223,6 +313,7 @@ void BatchScheduler::Compute(Classifier* classifier, Batch* batch) {
   const Clock::time_point finished = Clock::now();
   const Clock::duration inference = finished - start;
   observer_->OnBatch(size, inference);
+  batch->computed = status.ok();
   if (!status.ok()) {
     status = absl::InternalError(
         absl::StrCat("inference failed: ", status.message()));

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <span>
 #include <thread>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "model/classifier.h"
 #include "model/image.h"
 #include "server/batch_policy.h"
+#include "server/duration_model.h"
 #include "server/mutex.h"
 
 namespace vit {
@@ -60,20 +62,30 @@ class BatchTask {
 // once, some of them under the scheduler's lock: be quick, and don't call back.
 class BatchObserver {
  public:
+  enum class Rejection { kFull, kLate };
   enum class Drop { kExpired, kCancelled };
 
   virtual ~BatchObserver() = default;
+  virtual void OnRejected(Rejection reason, size_t tasks) = 0;
   virtual void OnQueueDepth(size_t waiting) = 0;
   virtual void OnTaken(Clock::duration queued) = 0;
   virtual void OnDropped(Drop reason) = 0;
   virtual void OnBatch(size_t size, Clock::duration inference) = 0;
+  // What a batch is expected to cost from now on.
+  virtual void OnCost(const BatchCost& cost) = 0;
 };
 
 struct BatchSchedulerOptions {
   BatchPolicyOptions policy;
   // Tasks that may wait, those being computed not counted; at least 1.
   size_t max_queue_size = 1024;
+  // What is known of the batches' durations before the first of them.
+  DurationModel durations;
 };
+
+// How long to wait before a rejected task is submitted again, if its status
+// says so.
+std::optional<Clock::duration> RetryAfter(const absl::Status& status);
 
 // Groups tasks into batches and has workers compute them, one thread and one
 // classifier a worker.
@@ -84,6 +96,10 @@ struct BatchSchedulerOptions {
 // of it: max_queue_size / max_batch_size / workers batches. For less waiting
 // under overload make the queue smaller; for more throughput from larger
 // batches allow a delay, which is seldom worth it on a CPU.
+//
+// It learns how long batches take, and so rejects at once what would be done
+// too late for its deadline (see Admit): computing that would only make others
+// late.
 //
 // Every accepted task is answered exactly once. Thread-safe.
 class BatchScheduler {
@@ -102,12 +118,14 @@ class BatchScheduler {
   BatchScheduler& operator=(const BatchScheduler&) = delete;
 
   // Takes the task if and only if OK is returned; otherwise Done will not be
-  // called. Never blocks. ResourceExhausted: the queue is full. Unavailable:
-  // draining.
-  absl::Status Submit(BatchTask* task);
+  // called. Never blocks. `now` is when the task arrived. ResourceExhausted:
+  // the queue is full, or the task would be done after its deadline; RetryAfter
+  // of the status says when to come again. Unavailable: draining.
+  absl::Status Submit(BatchTask* task, Clock::time_point now = Clock::now());
 
   // The same for several tasks: takes all of them or none.
-  absl::Status SubmitAll(std::span<BatchTask* const> tasks);
+  absl::Status SubmitAll(std::span<BatchTask* const> tasks,
+                         Clock::time_point now = Clock::now());
 
   // From now on no task waits for others to share its batch; nothing else
   // changes. For a shutdown, in which hardly any others come.
@@ -120,9 +138,14 @@ class BatchScheduler {
  private:
   struct Batch;
 
-  void Work(Classifier* classifier) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Waits for the next batch; false if there will be none.
+  void Work(size_t worker, Classifier* classifier) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Learns from the worker's last batch, then waits for its next; false if
+  // there will be none.
   bool Take(Batch* batch) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Learn(const Batch& batch, Clock::time_point now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  LoadView Load(Clock::time_point now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MoveFromQueue(size_t count, Batch* batch)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   QueueView View() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -140,6 +163,10 @@ class BatchScheduler {
   size_t first_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t free_workers_ ABSL_GUARDED_BY(mutex_) = 0;
+  // When each worker's batch is expected to be done; long ago if it has none.
+  std::vector<Clock::time_point> expected_ends_ ABSL_GUARDED_BY(mutex_);
+  DurationModel durations_ ABSL_GUARDED_BY(mutex_);
+  std::optional<BatchCost> cost_ ABSL_GUARDED_BY(mutex_);
   bool hurrying_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 

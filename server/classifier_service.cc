@@ -18,13 +18,14 @@ class OneImageCall : public grpc::ServerUnaryReactor, public BatchTask {
       : service_(service), method_(method), received_(Clock::now()) {}
 
   // Checks and submits the image; finishes the call at once if that fails.
-  void Start(const grpc::CallbackServerContext& context,
-             const std::string& bytes) {
+  void Start(grpc::CallbackServerContext& context, const std::string& bytes) {
     entered_ = service_.calls->Enter();
-    absl::Status status =
+    const absl::Status status =
         entered_ ? Submit(context, bytes)
                  : absl::UnavailableError("server is shutting down");
-    if (!status.ok()) End(status, Clock::now());
+    if (status.ok()) return;
+    AddRetryHint(status, context);
+    End(status, Clock::now());
   }
 
   void Done(const absl::Status& status, const Prediction* prediction,
@@ -58,7 +59,7 @@ class OneImageCall : public grpc::ServerUnaryReactor, public BatchTask {
     if (!valid.ok()) return valid.status();
     image = *valid;
     deadline = Deadline(context);
-    return service_.scheduler->Submit(this);
+    return service_.scheduler->Submit(this, received_);
   }
 
   // The last use of this object: gRPC may destroy it from here on.

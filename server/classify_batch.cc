@@ -9,13 +9,15 @@ ClassifyBatchCall::ClassifyBatchCall(const ServiceContext& service,
                                      v1::ClassifyBatchResponse* response)
     : service_(service), response_(response), received_(Clock::now()) {}
 
-void ClassifyBatchCall::Start(const grpc::CallbackServerContext& context,
+void ClassifyBatchCall::Start(grpc::CallbackServerContext& context,
                               const v1::ClassifyBatchRequest& request) {
   entered_ = service_.calls->Enter();
   const absl::Status status =
       entered_ ? Submit(context, request)
                : absl::UnavailableError("server is shutting down");
-  if (!status.ok()) End(status);
+  if (status.ok()) return;
+  AddRetryHint(status, context);
+  End(status);
 }
 
 absl::Status ClassifyBatchCall::Submit(
@@ -46,7 +48,7 @@ absl::Status ClassifyBatchCall::Submit(
   unanswered_ = tasks.size();
   // OnCancel looks at the items from here on.
   submitted_.store(true, std::memory_order_release);
-  return service_.scheduler->SubmitAll(tasks);
+  return service_.scheduler->SubmitAll(tasks, received_);
 }
 
 void ClassifyBatchCall::Item::Done(const absl::Status& status,

@@ -23,7 +23,7 @@ class ClassifyBatchCall final : public grpc::ServerUnaryReactor {
                     v1::ClassifyBatchResponse* response);
 
   // Checks and submits the images; finishes the call at once if that fails.
-  void Start(const grpc::CallbackServerContext& context,
+  void Start(grpc::CallbackServerContext& context,
              const v1::ClassifyBatchRequest& request);
 
   void OnCancel() override;

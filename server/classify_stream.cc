@@ -71,7 +71,7 @@ void ClassifyStreamCall::OnReadDone(bool ok) {
   absl::Status status = image.status();
   if (status.ok()) {
     item->image = *image;
-    status = service_.scheduler->Submit(item);
+    status = service_.scheduler->Submit(item, item->received);
   }
   if (!status.ok()) {
     SetError(status, item);

@@ -103,11 +103,34 @@ Metrics::Metrics(prometheus::Registry* registry, const ModelInfo& model,
                       .Help("Images waiting for a worker")
                       .Register(*registry)
                       .Add({});
+  cost_per_image_ = &BuildGauge()
+                         .Name("vit_batch_image_cost_seconds")
+                         .Help(
+                             "What each image adds to the time that a worker "
+                             "is expected to be busy with a batch; 0: not "
+                             "learned yet")
+                         .Register(*registry)
+                         .Add({});
+  cost_per_batch_ = &BuildGauge()
+                         .Name("vit_batch_fixed_cost_seconds")
+                         .Help(
+                             "The part of that time that does not depend on "
+                             "the number of images")
+                         .Register(*registry)
+                         .Add({});
   images_ = &BuildCounter()
                  .Name("vit_images_total")
                  .Help("Images computed")
                  .Register(*registry)
                  .Add({});
+  auto& rejected = BuildCounter()
+                       .Name("vit_rejected_images_total")
+                       .Help(
+                           "Images not accepted, because the queue was full or "
+                           "they would have been late for their deadline")
+                       .Register(*registry);
+  full_ = &rejected.Add({{"reason", "full"}});
+  late_ = &rejected.Add({{"reason", "late"}});
   auto& dropped = BuildCounter()
                       .Name("vit_dropped_images_total")
                       .Help(
@@ -149,6 +172,11 @@ void Metrics::OnPrediction(int label, Clock::duration respond) {
   respond_->Observe(Seconds(respond));
 }
 
+void Metrics::OnRejected(Rejection reason, size_t tasks) {
+  (reason == Rejection::kFull ? full_ : late_)
+      ->Increment(static_cast<double>(tasks));
+}
+
 void Metrics::OnQueueDepth(size_t waiting) {
   queue_depth_->Set(static_cast<double>(waiting));
 }
@@ -165,6 +193,11 @@ void Metrics::OnBatch(size_t size, Clock::duration inference) {
   batch_size_->Observe(static_cast<double>(size));
   inference_->Observe(Seconds(inference));
   images_->Increment(static_cast<double>(size));
+}
+
+void Metrics::OnCost(const BatchCost& cost) {
+  cost_per_image_->Set(Seconds(cost.per_image));
+  cost_per_batch_->Set(Seconds(cost.per_batch));
 }
 
 }  // namespace vit

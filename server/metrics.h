@@ -42,10 +42,12 @@ class Metrics : public BatchObserver {
   // end of the batch until the answer was handed to gRPC.
   void OnPrediction(int label, Clock::duration respond);
 
+  void OnRejected(Rejection reason, size_t tasks) override;
   void OnQueueDepth(size_t waiting) override;
   void OnTaken(Clock::duration queued) override;
   void OnDropped(Drop reason) override;
   void OnBatch(size_t size, Clock::duration inference) override;
+  void OnCost(const BatchCost& cost) override;
 
  private:
   static constexpr size_t kCodes = 17;  // absl::StatusCode, 0 to 16
@@ -61,7 +63,11 @@ class Metrics : public BatchObserver {
   prometheus::Histogram* respond_;
   prometheus::Histogram* batch_size_;
   prometheus::Gauge* queue_depth_;
+  prometheus::Gauge* cost_per_image_;
+  prometheus::Gauge* cost_per_batch_;
   prometheus::Counter* images_;
+  prometheus::Counter* full_;
+  prometheus::Counter* late_;
   prometheus::Counter* expired_;
   prometheus::Counter* cancelled_;
   std::vector<prometheus::Counter*> predictions_;  // one a class

@@ -1,6 +1,7 @@
 #include "server/request.h"
 
 #include <chrono>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,6 +25,15 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()),
                       std::string(status.message()));
+}
+
+void AddRetryHint(const absl::Status& status,
+                  grpc::CallbackServerContext& context) {
+  const std::optional<Clock::duration> wait = RetryAfter(status);
+  if (!wait.has_value()) return;
+  const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(*wait);
+  context.AddTrailingMetadata("grpc-retry-pushback-ms",
+                              absl::StrCat(milliseconds.count()));
 }
 
 Clock::time_point Deadline(const grpc::ServerContextBase& context) {

@@ -26,6 +26,11 @@ absl::StatusOr<Image> ToImage(const std::string& bytes, const ImageShape& shape,
 // The codes of absl::Status and gRPC are the same numbers.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
+// Where the status says when to try again, tells the client so in the trailers:
+// gRPC's own retries wait that long (gRFC A6). Before the call is finished.
+void AddRetryHint(const absl::Status& status,
+                  grpc::CallbackServerContext& context);
+
 // The call's deadline by the scheduler's clock; time_point::max() if it has
 // none.
 Clock::time_point Deadline(const grpc::ServerContextBase& context);

@@ -55,6 +55,14 @@ class BackgroundCall {
   // After Wait.
   const Response& response() const { return response_; }
 
+  // After Wait: a value of the trailers; empty if there is none.
+  std::string Trailer(const std::string& key) const {
+    const auto& trailers = context_.GetServerTrailingMetadata();
+    const auto found = trailers.find(key);
+    if (found == trailers.end()) return "";
+    return {found->second.data(), found->second.size()};
+  }
+
  private:
   grpc::ClientContext context_;
   const Request request_;
@@ -80,13 +88,14 @@ inline std::unique_ptr<BackgroundClassify> StartClassify(
 
 // `count` times the same image.
 inline std::unique_ptr<BackgroundClassifyBatch> StartClassifyBatch(
-    v1::Classifier::Stub& stub, const std::string& image, int count) {
+    v1::Classifier::Stub& stub, const std::string& image, int count,
+    std::chrono::milliseconds timeout = kPatience) {
   v1::ClassifyBatchRequest request;
   for (int i = 0; i < count; ++i) request.add_images(image);
   const BackgroundClassifyBatch::Method method =
       &v1::Classifier::Stub::async::ClassifyBatch;
-  return std::make_unique<BackgroundClassifyBatch>(
-      stub, method, std::move(request), kPatience);
+  return std::make_unique<BackgroundClassifyBatch>(stub, method,
+                                                   std::move(request), timeout);
 }
 
 }  // namespace vit::testing

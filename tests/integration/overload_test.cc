@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
+#include <signal.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <string>
@@ -16,13 +18,17 @@ namespace {
 
 using testing::BackgroundClassify;
 using testing::BackgroundClassifyBatch;
+using ::testing::HasSubstr;
 using testing::ServerProcess;
 using testing::StartClassify;
 using testing::StartClassifyBatch;
 using testing::TestSet;
+using testing::WaitUntil;
 
 constexpr char kCancelled[] = R"(vit_dropped_images_total{reason="cancelled"})";
 constexpr char kExpired[] = R"(vit_dropped_images_total{reason="expired"})";
+constexpr char kLate[] = R"(vit_rejected_images_total{reason="late"})";
+constexpr char kPushback[] = "grpc-retry-pushback-ms";
 
 std::string Requests(const std::string& method, const std::string& code) {
   return "vit_requests_total{code=\"" + code + "\",method=\"" + method + "\"}";
@@ -129,27 +135,113 @@ TEST(OverloadTest, CallsCancelledInTheQueueAreCountedAndNotComputed) {
 }
 
 TEST(OverloadTest, CallsThatExpireInTheQueueAreCountedAndNotComputed) {
-  constexpr int kLongBatch = 5000;
   constexpr int kCalls = 20;
+  // What is queued is taken half-way to its deadline; but the server is stopped
+  // before, and goes on when it has passed.
   ServerProcess server(
-      {"--workers=1", "--max_batch_size=1", "--max_queue_size=6000"});
+      {"--workers=1", "--max_batch_size=64", "--max_queue_delay_us=10000000"});
   ASSERT_TRUE(server.ready());
-  // Keeps the only worker busy for a second.
-  const auto before =
-      StartClassifyBatch(server.stub(), TestSet::Get().image(0), kLongBatch);
-  ASSERT_TRUE(server.WaitForMetric("vit_queue_depth", 1));
-  for (const auto& call :
-       StartCalls(server, kCalls, std::chrono::milliseconds(100))) {
+  const auto calls =
+      StartCalls(server, kCalls, std::chrono::milliseconds(3000));
+  ASSERT_TRUE(server.WaitForMetric("vit_queue_depth", kCalls));
+  server.Signal(SIGSTOP);
+  for (const auto& call : calls) {
     EXPECT_EQ(call->Wait().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   }
-  const grpc::Status status = before->Wait();
-  EXPECT_TRUE(status.ok()) << status.error_message();
+  server.Signal(SIGCONT);
   EXPECT_TRUE(
       server.WaitForMetric(Requests("Classify", "DEADLINE_EXCEEDED"), kCalls));
   EXPECT_EQ(server.Metric(kExpired), kCalls);
   EXPECT_EQ(server.Metric(kCancelled), 0);
   EXPECT_EQ(server.Metric(Requests("Classify", "CANCELLED")), 0);
-  EXPECT_EQ(server.Metric("vit_images_total"), kLongBatch);
+  EXPECT_EQ(server.Metric("vit_images_total"), 0);
+}
+
+// Lets a server with one worker learn what full batches cost, and returns how
+// long `images` images take it.
+std::chrono::milliseconds LearnedDuration(const ServerProcess& server,
+                                          int max_batch_size, int images) {
+  EXPECT_TRUE(StartClassifyBatch(server.stub(), TestSet::Get().image(0), 800)
+                  ->Wait()
+                  .ok());
+  const double seconds =
+      server.Metric("vit_batch_image_cost_seconds") +
+      server.Metric("vit_batch_fixed_cost_seconds") / max_batch_size;
+  EXPECT_GT(seconds, 0);
+  return std::chrono::ceil<std::chrono::milliseconds>(
+      std::chrono::duration<double>(seconds * images));
+}
+
+TEST(OverloadTest, WhatWouldBeLateIsRejectedAtOnceAndToldWhenToComeAgain) {
+  constexpr int kLongBatch = 5000;
+  ServerProcess server(
+      {"--workers=1", "--max_batch_size=1", "--max_queue_size=6000"});
+  ASSERT_TRUE(server.ready());
+  const std::chrono::milliseconds timeout =
+      LearnedDuration(server, 1, kLongBatch / 4);
+  // Again if something stopped this test for so long that the call came late.
+  int rejected = 0;
+  EXPECT_TRUE(WaitUntil([&] {
+    const auto before =
+        StartClassifyBatch(server.stub(), TestSet::Get().image(0), kLongBatch);
+    EXPECT_TRUE(server.WaitForMetric("vit_queue_depth", 1));
+    const auto call =
+        StartClassify(server.stub(), TestSet::Get().image(0), timeout);
+    const grpc::Status status = call->Wait();
+    if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
+      ++rejected;
+      EXPECT_THAT(status.error_message(), HasSubstr("would be late"));
+      EXPECT_GT(std::atoi(call->Trailer(kPushback).c_str()), 0);
+    }
+    EXPECT_TRUE(before->Wait().ok());
+    return rejected > 0 || ::testing::Test::HasFailure();
+  }));
+  EXPECT_EQ(server.Metric(kLate), 1);
+  EXPECT_EQ(server.Metric(Requests("Classify", "RESOURCE_EXHAUSTED")), 1);
+  ExpectHealthy(server);
+}
+
+// Twenty times as much as can be done within the deadline comes at once, again
+// and again.
+TEST(OverloadTest, BeyondItsCapacityTheServerAnswersOrRejectsEarly) {
+  constexpr int kRounds = 5;
+  constexpr int kCalls = 100;
+  constexpr int kImages = 64;
+  ServerProcess server(
+      {"--workers=1", "--max_batch_size=8", "--max_queue_size=10000"});
+  ASSERT_TRUE(server.ready());
+  const std::chrono::milliseconds timeout =
+      LearnedDuration(server, 8, kCalls * kImages / 20);
+  std::map<grpc::StatusCode, int> answers;
+  for (int round = 0; round < kRounds; ++round) {
+    std::vector<std::unique_ptr<BackgroundClassifyBatch>> calls;
+    for (int i = 0; i < kCalls; ++i) {
+      calls.push_back(StartClassifyBatch(server.stub(), TestSet::Get().image(i),
+                                         kImages, timeout));
+    }
+    for (const auto& call : calls) {
+      const grpc::Status status = call->Wait();
+      ++answers[status.error_code()];
+      EXPECT_EQ(call->response().results_size(), status.ok() ? kImages : 0);
+      if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
+        EXPECT_GT(std::atoi(call->Trailer(kPushback).c_str()), 0);
+      }
+    }
+  }
+  // A client may give up before the server's answer reaches it, or the call the
+  // server; nothing else happens.
+  const int ok = answers[grpc::StatusCode::OK];
+  const int rejected = answers[grpc::StatusCode::RESOURCE_EXHAUSTED];
+  const int given_up = answers[grpc::StatusCode::DEADLINE_EXCEEDED];
+  EXPECT_GT(ok, 0);
+  EXPECT_GT(rejected, 0);
+  EXPECT_EQ(ok + rejected + given_up, kRounds * kCalls);
+  EXPECT_GE(server.Metric(Requests("ClassifyBatch", "OK")), ok);
+  EXPECT_GE(server.Metric(kLate), rejected * kImages);
+  EXPECT_EQ(
+      server.Metric(kLate),
+      server.Metric(Requests("ClassifyBatch", "RESOURCE_EXHAUSTED")) * kImages);
+  ASSERT_TRUE(WaitUntil([&] { return server.Metric("vit_queue_depth") == 0; }));
   ExpectHealthy(server);
 }
 

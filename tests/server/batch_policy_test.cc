@@ -79,5 +79,90 @@ TEST(BatchPolicyTest, ATaskThatIsLateAlreadyIsDueAtOnce) {
   EXPECT_EQ(DueTime(WithDelay(milliseconds(1)), kStart, kStart), kStart);
 }
 
+// A full batch of 8 costs 10 ms.
+constexpr BatchCost kCost{.per_image = milliseconds(1),
+                          .per_batch = milliseconds(2)};
+constexpr Clock::duration kNoTime{1};
+
+// The only worker needs 4 ms yet.
+constexpr LoadView kBusy{
+    .waiting = 0, .places = 100, .workers = 1, .under_way = milliseconds(4)};
+
+// Expects that a task with this much time is just admitted, and with less is
+// not.
+void ExpectDoneAfter(Clock::duration expected, const LoadView& load,
+                     size_t count = 1) {
+  const BatchPolicyOptions options = WithDelay({});
+  EXPECT_EQ(Admit(options, load, kCost, count, expected).verdict,
+            Admission::Verdict::kAdmitted);
+  const Admission late =
+      Admit(options, load, kCost, count, expected - milliseconds(3));
+  EXPECT_EQ(late.verdict, Admission::Verdict::kLate);
+  EXPECT_EQ(late.expected, expected);
+  EXPECT_EQ(late.retry_after, milliseconds(3));
+}
+
+TEST(AdmitTest, WithoutACostNothingIsLate) {
+  LoadView load = kBusy;
+  load.waiting = 50;
+  EXPECT_EQ(Admit(WithDelay({}), load, std::nullopt, 1, kNoTime).verdict,
+            Admission::Verdict::kAdmitted);
+}
+
+TEST(AdmitTest, AnIdleServerTakesWhateverFits) {
+  LoadView load = kBusy;
+  load.free_workers = 1;
+  EXPECT_EQ(Admit(WithDelay({}), load, kCost, 100, kNoTime).verdict,
+            Admission::Verdict::kAdmitted);
+}
+
+TEST(AdmitTest, ATaskWaitsForTheBatchUnderWayAndForItsOwn) {
+  // 4 ms and a quarter of it, and twice the 3 ms of one image.
+  ExpectDoneAfter(milliseconds(11), kBusy);
+}
+
+TEST(AdmitTest, ATaskWaitsForAllBatchesInFrontOfIt) {
+  LoadView load = kBusy;
+  load.waiting = 20;
+  // Two full batches after the one under way, then a third with the task.
+  ExpectDoneAfter(milliseconds(50), load);
+}
+
+TEST(AdmitTest, WorkersShareTheQueue) {
+  LoadView load = kBusy;
+  load.waiting = 20;
+  load.workers = 2;
+  ExpectDoneAfter(milliseconds(35), load);
+}
+
+TEST(AdmitTest, FreeWorkersBeginAtOnce) {
+  LoadView load = kBusy;
+  load.waiting = 5;
+  load.workers = 3;
+  load.free_workers = 2;
+  // Three images each.
+  ExpectDoneAfter(milliseconds(10), load);
+}
+
+TEST(AdmitTest, OfManyTasksTheLastDecides) {
+  ExpectDoneAfter(milliseconds(50), kBusy, 21);
+}
+
+TEST(AdmitTest, WhatDoesNotFitComesAgainWhenThereWillBePlaces) {
+  LoadView load = kBusy;
+  load.waiting = 100;
+  load.places = 2;
+  const BatchPolicyOptions options = WithDelay({});
+  const Clock::duration left = std::chrono::hours(1);
+  const Admission one = Admit(options, load, kCost, 3, left);
+  EXPECT_EQ(one.verdict, Admission::Verdict::kFull);
+  EXPECT_EQ(one.retry_after, milliseconds(4));
+  EXPECT_EQ(Admit(options, load, kCost, 2 + 9, left).retry_after,
+            milliseconds(14));
+  const Admission unknown = Admit(options, load, std::nullopt, 3, left);
+  EXPECT_EQ(unknown.verdict, Admission::Verdict::kFull);
+  EXPECT_EQ(unknown.retry_after, Clock::duration(0));
+}
+
 }  // namespace
 }  // namespace vit

@@ -67,25 +67,38 @@ class RecordedTask : public BatchTask {
 
 class CountingObserver : public BatchObserver {
  public:
+  void OnRejected(Rejection reason, size_t tasks) override {
+    (reason == Rejection::kFull ? full : late) += tasks;
+  }
   void OnQueueDepth(size_t) override {}
   void OnTaken(Clock::duration) override { ++taken; }
   void OnDropped(Drop reason) override {
     ++(reason == Drop::kExpired ? expired : cancelled);
   }
   void OnBatch(size_t size, Clock::duration) override { computed += size; }
+  void OnCost(const BatchCost&) override { ++costs; }
 
-  std::atomic<size_t> taken{0}, expired{0}, cancelled{0}, computed{0};
+  std::atomic<size_t> full{0}, late{0}, taken{0}, expired{0}, cancelled{0},
+      computed{0}, costs{0};
 };
 
 class BatchSchedulerTest : public ::testing::Test {
  protected:
   void Start(int workers, size_t max_queue_size = 1024,
-             Clock::duration delay = {}) {
+             Clock::duration delay = {}, const DurationModel& durations = {}) {
     BatchSchedulerOptions options;
+    options.durations = durations;
     options.policy = {.max_batch_size = 8, .max_queue_delay = delay};
     options.max_queue_size = max_queue_size;
     scheduler_ = std::make_unique<BatchScheduler>(
         options, FakeClassifiers(control_, workers), &observer_);
+  }
+
+  // What is known of batches that take this long, however many images.
+  static DurationModel Always(Clock::duration took) {
+    DurationModel durations;
+    for (int i = 0; i < 100; ++i) durations.Learn(1, took);
+    return durations;
   }
 
   // A task that keeps the one worker busy until the gate opens.
@@ -132,6 +145,7 @@ TEST_F(BatchSchedulerTest, AFullQueueRejectsAtOnceAndNeverAnswers) {
   const absl::Status status = scheduler_->Submit(&fourth);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(status.message(), HasSubstr("2 of 2"));
+  EXPECT_EQ(observer_.full, 1);
   control_->OpenGate();
   scheduler_->Drain();
   EXPECT_EQ(third.answers(), 1);
@@ -179,6 +193,79 @@ TEST_F(BatchSchedulerTest, ACancelledTaskIsAnsweredWithoutBeingComputed) {
   EXPECT_TRUE(alive.Wait().ok());
   EXPECT_THAT(control_->computed(), ElementsAre(1, 6));
   EXPECT_EQ(observer_.cancelled, 1);
+}
+
+TEST_F(BatchSchedulerTest, WhatWouldBeLateIsRejectedAtOnceAndNeverAnswered) {
+  Start(1, 1024, {}, Always(std::chrono::hours(1)));
+  KeepWorkerBusy();
+  RecordedTask late(2), patient(3), endless(4);
+  late.deadline = Clock::now() + std::chrono::hours(1);
+  const absl::Status status = scheduler_->Submit(&late);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(status.message(), HasSubstr("would be late"));
+  ASSERT_TRUE(RetryAfter(status).has_value());
+  // An hour and a quarter for the batch under way, two for its own.
+  EXPECT_GT(*RetryAfter(status), std::chrono::hours(1));
+  EXPECT_LE(*RetryAfter(status), std::chrono::minutes(135));
+  patient.deadline = Clock::now() + std::chrono::hours(4);
+  EXPECT_TRUE(scheduler_->Submit(&patient).ok());
+  EXPECT_TRUE(scheduler_->Submit(&endless).ok());
+  control_->OpenGate();
+  scheduler_->Drain();
+  EXPECT_EQ(observer_.late, 1);
+  EXPECT_EQ(late.answers(), 0);
+  EXPECT_EQ(patient.answers(), 1);
+  EXPECT_EQ(endless.answers(), 1);
+}
+
+TEST_F(BatchSchedulerTest, OneLateTaskOfManyRejectsAll) {
+  Start(1, 1024, {}, Always(std::chrono::hours(1)));
+  KeepWorkerBusy();
+  RecordedTask late(2), patient(3);
+  late.deadline = Clock::now() + std::chrono::hours(1);
+  const std::vector<BatchTask*> both = {&patient, &late};
+  EXPECT_EQ(scheduler_->SubmitAll(both).code(),
+            absl::StatusCode::kResourceExhausted);
+  control_->OpenGate();
+  scheduler_->Drain();
+  EXPECT_EQ(observer_.late, 2);
+  EXPECT_EQ(patient.answers(), 0);
+}
+
+TEST_F(BatchSchedulerTest, AnIdleWorkerTriesAndSoLearnsThatItIsQuicker) {
+  Start(1, 1024, {}, Always(std::chrono::hours(1)));
+  // Each comes when the one before is answered, perhaps before its worker is
+  // free again.
+  constexpr size_t kTasks = 100;
+  std::deque<RecordedTask> tasks;
+  while (observer_.computed < kTasks) {
+    RecordedTask& task = tasks.emplace_back(1);
+    task.deadline = Clock::now() + std::chrono::minutes(1);
+    if (scheduler_->Submit(&task).ok()) {
+      EXPECT_TRUE(task.Wait().ok());
+    }
+  }
+  control_->ShutGate();
+  ASSERT_TRUE(scheduler_->Submit(&first_).ok());
+  control_->WaitForBatches(kTasks + 1);
+  RecordedTask next(2);
+  next.deadline = Clock::now() + std::chrono::minutes(1);
+  EXPECT_TRUE(scheduler_->Submit(&next).ok());
+  control_->OpenGate();
+  scheduler_->Drain();
+}
+
+TEST_F(BatchSchedulerTest, AFailedBatchTeachesNothing) {
+  Start(1);
+  control_->FailWith(absl::InternalError("no luck"));
+  std::deque<RecordedTask> tasks;
+  for (int i = 0; i < 20; ++i) {
+    RecordedTask& task = tasks.emplace_back(1);
+    ASSERT_TRUE(scheduler_->Submit(&task).ok());
+    EXPECT_FALSE(task.Wait().ok());
+  }
+  scheduler_->Drain();
+  EXPECT_EQ(observer_.costs, 0);
 }
 
 // gRPC cancels a call that has passed its deadline: that is no wish of the

@@ -68,6 +68,28 @@ TEST_F(MetricsTest, ABatchCountsItsImages) {
   EXPECT_THAT(Text(), HasSubstr("vit_batch_size_sum 8"));
 }
 
+TEST_F(MetricsTest, RejectedImagesAreCountedByReason) {
+  EXPECT_THAT(Text(),
+              HasSubstr("vit_rejected_images_total{reason=\"full\"} 0"));
+  EXPECT_THAT(Text(),
+              HasSubstr("vit_rejected_images_total{reason=\"late\"} 0"));
+  metrics_.OnRejected(BatchObserver::Rejection::kFull, 5);
+  metrics_.OnRejected(BatchObserver::Rejection::kLate, 3);
+  EXPECT_THAT(Text(),
+              HasSubstr("vit_rejected_images_total{reason=\"full\"} 5"));
+  EXPECT_THAT(Text(),
+              HasSubstr("vit_rejected_images_total{reason=\"late\"} 3"));
+}
+
+TEST_F(MetricsTest, TheCostOfABatchIsExportedInSeconds) {
+  EXPECT_THAT(Text(), HasSubstr("vit_batch_image_cost_seconds 0\n"));
+  EXPECT_THAT(Text(), HasSubstr("vit_batch_fixed_cost_seconds 0\n"));
+  metrics_.OnCost({.per_image = std::chrono::milliseconds(500),
+                   .per_batch = std::chrono::milliseconds(250)});
+  EXPECT_THAT(Text(), HasSubstr("vit_batch_image_cost_seconds 0.5\n"));
+  EXPECT_THAT(Text(), HasSubstr("vit_batch_fixed_cost_seconds 0.25\n"));
+}
+
 TEST_F(MetricsTest, ACodeThatNobodyForesawIsCountedAsUnknown) {
   metrics_.OnRequest(Method::kClassify, absl::StatusCode::kDataLoss, {});
   EXPECT_THAT(Text(), HasSubstr("{code=\"UNKNOWN\",method=\"Classify\"} 1"));

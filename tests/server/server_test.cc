@@ -154,6 +154,39 @@ TEST_F(ServerTest, AFullQueueRejectsWithResourceExhausted) {
   EXPECT_TRUE(filling.get().ok());
 }
 
+TEST_F(ServerTest, AFullQueueTellsWhenToComeAgain) {
+  StartServer(/*max_queue_size=*/16);
+  // What a batch takes is known after a few of them.
+  v1::ClassifyResponse response;
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(Classify(i, &response).ok());
+  control_->ShutGate();
+  const auto computing = StartCall(stub_.get(), Request(1));
+  control_->WaitForBatches(11);
+  v1::ClassifyBatchRequest fill;
+  for (int i = 0; i < 16; ++i) fill.add_images(FakeImage(i));
+  grpc::ClientContext fill_context;
+  v1::ClassifyBatchResponse filled;
+  auto filling = std::async(std::launch::async, [&] {
+    return stub_->ClassifyBatch(&fill_context, fill, &filled);
+  });
+  while (Metrics().find("vit_queue_depth 16") == std::string::npos) {
+    std::this_thread::yield();
+  }
+  // As many places are there again after two batches: one of them passes first.
+  grpc::ClientContext context;
+  v1::ClassifyBatchResponse none;
+  EXPECT_EQ(stub_->ClassifyBatch(&context, fill, &none).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  const auto& trailers = context.GetServerTrailingMetadata();
+  const auto hint = trailers.find("grpc-retry-pushback-ms");
+  ASSERT_NE(hint, trailers.end());
+  EXPECT_GE(std::stoi(std::string(hint->second.data(), hint->second.size())),
+            1);
+  control_->OpenGate();
+  EXPECT_TRUE(computing->status.get().ok());
+  EXPECT_TRUE(filling.get().ok());
+}
+
 TEST_F(ServerTest, ACallWhoseDeadlinePassedInTheQueueIsNotComputed) {
   StartServer();
   control_->ShutGate();
