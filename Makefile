@@ -1,6 +1,6 @@
 # Each target does its own set-up, and does nothing twice. `make help` says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help build demo serve test bench bench-serving load image format lint fresh
+.PHONY: help build demo serve test bench bench-peers bench-plots bench-serving load image format lint fresh
 
 help: ## Say what the targets do
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -23,6 +23,10 @@ test: build ## Run the unit and integration tests
 bench: build ## Measure the engine; ARGS holds options for vit-bench
 	@scripts/bench $(ARGS)
 
+bench-peers: build ## Measure the engine against OpenVINO, ONNX Runtime and PyTorch on one core
+	@scripts/setup peers
+	@scripts/bench-peers $(ARGS)
+
 load: build ## Load a server with ghz, closed and open loop, and print one table
 	@scripts/setup test
 	@scripts/load $(ARGS)
@@ -30,6 +34,10 @@ load: build ## Load a server with ghz, closed and open loop, and print one table
 bench-serving: build ## Measure the server against gRPC alone and other servers; ARGS holds options
 	@scripts/setup serving
 	@scripts/bench-serving $(ARGS)
+
+bench-plots: ## Draw what the benchmarks measured into docs/performance-*.png
+	@scripts/setup plots
+	@scripts/bench-plots
 
 image: ## Build the container image
 	@scripts/setup image

@@ -61,9 +61,10 @@ class CountedTask : public BatchTask {
 void Scheduler(benchmark::State& state) {
   std::vector<std::unique_ptr<Classifier>> classifiers;
   classifiers.push_back(std::make_unique<IdleClassifier>());
-  BatchScheduler scheduler(
-      {.policy = {.max_batch_size = 32}, .max_queue_size = 1024},
-      std::move(classifiers), nullptr);
+  BatchScheduler scheduler({.policy = {.max_batch_size = 32},
+                            .max_queue_size = 1024,
+                            .durations = {}},
+                           std::move(classifiers), nullptr);
   Burst burst;
   std::vector<CountedTask> tasks(state.range(0));
   for (CountedTask& task : tasks) task.burst = &burst;

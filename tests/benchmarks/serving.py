@@ -8,7 +8,7 @@ The servers share the machine's cores with their client. Each is started in turn
   closed    requests/s, latency and CPU time at 1, 8 and 64 calls in flight; `floor` computes nothing, ort-* are
             grpcio over ONNX Runtime, mosec is HTTP under wrk; what vit-server adds to the floor and the computation
   many      ClassifyBatch and ClassifyStream under vit-load against the engine alone on as many cores
-  open      latency at 50 % and 80 % of the capacity: as by default, without batching, with a delay of 1 ms
+  open      latency at 20, 50 and 80 % of the capacity: as by default, without batching, with a delay of 1 ms
   overload  what is answered in time when up to 10 times the capacity is asked for
   start     start to ready, memory, container image, what metrics cost
 
@@ -20,6 +20,7 @@ import argparse
 import datetime
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 import re
@@ -68,6 +69,7 @@ def about() -> dict[str, object]:
     cpu = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
     said = subprocess.run([GHZ, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
     return {
+        "cores": len(os.sched_getaffinity(0)),
         "cpu": cpu.group(1) if cpu else platform.processor(),
         "kernel": platform.release(),
         "python": platform.python_version(),

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import signal
 import urllib.request
 from types import TracebackType
 from typing import Self
@@ -42,7 +43,8 @@ class Running:
         if kind is None:
             ghz.stop_server(self.process)
         else:
-            self.process.kill()
+            for pid in self.processes():
+                os.kill(pid, signal.SIGKILL)
 
     def processes(self) -> list[int]:
         """The server's process and all below it."""
