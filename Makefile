@@ -1,6 +1,6 @@
 # Each target does its own set-up, and does nothing twice. `make help` says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help build demo serve test bench bench-peers bench-plots bench-serving load image format lint fresh
+.PHONY: help build demo serve test bench bench-compare bench-peers bench-plots bench-serving load image format lint fresh
 
 help: ## Say what the targets do
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -22,6 +22,10 @@ test: build ## Run the unit and integration tests
 
 bench: build ## Measure the engine; ARGS holds options for vit-bench
 	@scripts/bench $(ARGS)
+
+bench-compare: ## Measure the engine against that of the commit BASE
+	@scripts/setup build peers
+	@scripts/bench-compare "$(BASE)" $(ARGS)
 
 bench-peers: build ## Measure the engine against OpenVINO, ONNX Runtime and PyTorch on one core
 	@scripts/setup peers

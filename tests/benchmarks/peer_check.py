@@ -7,6 +7,7 @@ import re
 import subprocess
 import tempfile
 import time
+from typing import Any
 
 import numpy as np
 import peer_models
@@ -79,7 +80,7 @@ def _ask_worker(worker: Worker, case: Case, count: int) -> np.ndarray:
     return _log_softmax(np.concatenate([worker.logits(case, part) for part in parts]))
 
 
-def check(workers: dict[str, Worker], cases: list[Case]) -> list[dict]:
+def check(workers: dict[str, Worker], cases: list[Case]) -> list[dict[str, Any]]:
     """Prints and returns how all engines' answers compare; raises RuntimeError if they are not the same network's.
 
     `cases` are those that the workers know.

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import peer_models
 from peer_models import Case
+from vit_bench import Time
 
 # Computes a fixed batch and returns its logits.
 Run = Callable[[], np.ndarray]
@@ -119,14 +120,6 @@ def missing(name: str) -> str:
     return ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Time:
-    """What one image took, in seconds."""
-
-    wall: float
-    cpu: float
-
-
 def _measure(run: Run, batch: int, seconds: float) -> Time:
     """Means of the calls of some seconds, after a tenth of that to warm the caches that others have filled."""
     for duration in (seconds / 10, seconds):
@@ -136,7 +129,7 @@ def _measure(run: Run, batch: int, seconds: float) -> Time:
             run()
             calls += 1
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return Time(wall / (calls * batch), cpu / (calls * batch))
+    return Time(wall, cpu).over(calls * batch)
 
 
 def _serve(connection: multiprocessing.connection.Connection, name: str, cases: list[Case], core: int) -> None:

@@ -3,7 +3,7 @@
 Before that it checks that they compute the same network: log-probabilities of the f32 peers must be those of
 vit-server to 1e-4, and engines of less precision must find 95 % of its labels.
 
-A time is that of a whole call, mean over some tenths of a second, divided by the images: the peers' from normalised
+A time is that of a whole call, mean over 0.15 s, divided by the images: the peers' from normalised
 pixels in memory to logits, ours (vit-bench) from bytes to probabilities. Every engine and case is measured once a
 round, so that what disturbs the machine falls on all of them.
 """
@@ -16,24 +16,27 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import statistics
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import peer_check
 import peer_models
-from peer_engines import PEERS, Time, Worker, missing
+import vit_bench
+from peer_engines import PEERS, Worker, missing
 from peer_models import CASES, ROOT, TRAINED_TOKENS, Case
+from vit_bench import SECONDS, Summary, Time, summarise
 
 BENCH = ROOT / "build/release/bin/vit-bench"
 REPORT = ROOT / "build/bench-peers.json"
 OURS = {"ours-f32": "f32", "ours-int8": "int8"}
-SECONDS = 0.15  # of one measurement
 PACKAGES = ("openvino", "nncf", "onnxruntime", "torch")
 # The instruction sets that engines ask for.
 FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
 
 Times = dict[str, dict[Case, list[Time]]]
+Table = dict[str, dict[Case, Summary]]
 
 
 def say(message: str) -> None:
@@ -63,20 +66,9 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-def run_bench(precision: str, case: Case, core: int) -> tuple[Time, dict]:
-    """Measures ours; returns the time and what vit-bench says of itself."""
-    name = f"Engine/{precision}/{case}"
-    options = [f"--benchmark_filter=^{name}$", "--benchmark_format=json", f"--benchmark_min_time={SECONDS}"]
-    command = ["taskset", "--cpu-list", str(core), BENCH, *options]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode or not result.stdout:
-        raise RuntimeError(f"vit-bench failed for {name}:\n{result.stderr}")
-    report = json.loads(result.stdout)
-    measured = report["benchmarks"][0]
-    if "error_message" in measured:
-        raise RuntimeError(f"{name}: {measured['error_message']}")
-    scale = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3}[measured["time_unit"]] / case.batch
-    return Time(measured["real_time"] * scale, measured["cpu_time"] * scale), report["context"]
+def measure_ours(name: str, case: Case, core: int) -> tuple[Time, dict[str, Any]]:
+    """As vit_bench.measure."""
+    return vit_bench.measure(BENCH, f"Engine/{OURS[name]}/{case}", core)
 
 
 def start_workers(names: list[str], cases: list[Case], core: int) -> dict[str, Worker]:
@@ -103,24 +95,16 @@ def measure(engines: list[str], workers: dict[str, Worker], cases: list[Case], r
         for case in cases:
             for name in engines[first:] + engines[:first]:
                 if name in OURS:
-                    time, _ = run_bench(OURS[name], case, core)
+                    time = measure_ours(name, case, core)[0].over(case.batch)
                 else:
                     time = workers[name].measure(case, SECONDS)
                 times[name][case].append(time)
     return times
 
 
-def summarise(times: list[Time]) -> dict[str, float]:
-    """Microseconds an image: median, quartiles and extremes of the rounds, and the median of the CPU's time."""
-    wall = [1e6 * time.wall for time in times]
-    low, median, high = statistics.quantiles(wall, n=4, method="inclusive") if len(wall) > 1 else wall * 3
-    cpu = statistics.median(1e6 * time.cpu for time in times)
-    return {"median": median, "low": low, "high": high, "min": min(wall), "max": max(wall), "cpu": cpu}
-
-
-def ratios(table: dict[str, dict[str, dict[str, float]]], case: str) -> dict[str, float]:
+def ratios(table: Table, case: Case) -> dict[str, float]:
     """Our medians over those of peers; below 1 we are quicker. Of several forms of a peer the quickest counts."""
-    medians = {name: cells[case]["median"] for name, cells in table.items()}
+    medians = {name: cells[case].median for name, cells in table.items()}
     found = {}
     for ours, peers in (
         (["ours-f32"], ["openvino-f32"]),
@@ -135,7 +119,7 @@ def ratios(table: dict[str, dict[str, dict[str, float]]], case: str) -> dict[str
     return found
 
 
-def describe_machine(context: dict) -> dict[str, str]:
+def describe_machine(context: dict[str, Any]) -> dict[str, str]:
     """The CPU and the versions of all engines."""
     cpu = dict(line.split(":", 1) for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
     fields = {key.strip(): value.strip() for key, value in cpu.items()}
@@ -150,24 +134,26 @@ def describe_machine(context: dict) -> dict[str, str]:
     }
 
 
-def print_table(machine: dict[str, str], table: dict, cases: list[Case], rounds: int) -> dict[str, dict[str, float]]:
-    """Prints what was measured and returns the ratios of each case."""
+def print_table(machine: dict[str, str], table: Table, rounds: int) -> None:
+    """Prints what was measured."""
     for key, value in machine.items():
         print(f"{key:<20}{value}")
+    cases = list(next(iter(table.values())))
     print(f"\nus an image, one core: median of {rounds} rounds [quartiles]; columns are TOKENS/BATCH\n")
-    print(f"{'':<24}" + "".join(f"{case!s:>22}" for case in cases))
+    print(f"{'':<26}" + "".join(f"{case!s:>22}" for case in cases))
     for name, cells in table.items():
-        columns = (cells[str(case)] for case in cases)
-        text = (f"{cell['median']:.0f} [{cell['low']:.0f}-{cell['high']:.0f}]" for cell in columns)
-        print(f"{name:<24}" + "".join(f"{cell:>22}" for cell in text))
-    found = {str(case): ratios(table, str(case)) for case in cases}
+        print(f"{name:<26}" + "".join(f"{cells[case]!s:>22}" for case in cases))
     print()
-    for label in found[str(cases[0])]:
-        print(f"{label:<24}" + "".join(f"{found[str(case)][label]:>22.2f}" for case in cases))
-    waited = max(cell["median"] / cell["cpu"] for cells in table.values() for cell in cells.values())
+    for label in ratios(table, cases[0]):
+        print(f"{label:<26}" + "".join(f"{ratios(table, case)[label]:>22.2f}" for case in cases))
+    waited = max(cell.median / cell.cpu for cells in table.values() for cell in cells.values())
     if waited > 1.1:
         print(f"\nThe core was shared: some calls took {waited:.2f} times as long as it computed for them.")
-    return found
+
+
+def by_case(cells: dict[Case, Any], convert: Callable[[Any], Any]) -> dict[str, Any]:
+    """The same in the terms of JSON."""
+    return {str(case): convert(cell) for case, cell in cells.items()}
 
 
 def run(args: argparse.Namespace) -> None:
@@ -182,25 +168,27 @@ def run(args: argparse.Namespace) -> None:
         peer_models.write_files(case, {PEERS[name].file for name in peers} - {""})
     workers = start_workers(peers, known, args.core)
     engines = [name for name in args.engines if name in OURS or name in workers]
+    if not engines:
+        raise RuntimeError("no engine is left to measure")
 
     say("comparing answers")
     answers = peer_check.check(workers, known)
-    _, context = run_bench("f32", args.cases[0], args.core)
+    _, context = measure_ours("ours-f32", args.cases[0], args.core)
     times = measure(engines, workers, args.cases, args.rounds, args.core)
     for worker in workers.values():
         worker.close()
 
     machine = describe_machine(context)
-    table = {name: {str(case): summarise(each) for case, each in cells.items()} for name, cells in times.items()}
-    found = print_table(machine, table, args.cases, args.rounds)
+    table = {name: {case: summarise(each) for case, each in cells.items()} for name, cells in times.items()}
+    print_table(machine, table, args.rounds)
     report = {
         "machine": machine,
         "context": context,
         "answers": answers,
-        "microseconds_an_image": table,
-        "ratios": found,
-        "rounds": {
-            name: {str(case): [dataclasses.asdict(time) for time in each] for case, each in cells.items()}
+        "microseconds_an_image": {name: by_case(cells, dataclasses.asdict) for name, cells in table.items()},
+        "ratios": {str(case): ratios(table, case) for case in args.cases},
+        "seconds_of_rounds": {
+            name: by_case(cells, lambda each: [dataclasses.asdict(time) for time in each])
             for name, cells in times.items()
         },
     }
