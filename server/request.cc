@@ -1,5 +1,7 @@
 #include "server/request.h"
 
+#include <grpc/support/time.h>
+
 #include <chrono>
 #include <optional>
 #include <span>
@@ -37,15 +39,15 @@ void AddRetryHint(const absl::Status& status,
 }
 
 Clock::time_point Deadline(const grpc::ServerContextBase& context) {
-  using SystemClock = std::chrono::system_clock;
-  constexpr std::chrono::hours kForever{24 * 365};
-  const SystemClock::time_point deadline = context.deadline();
-  if (deadline == SystemClock::time_point::max()) {
-    return Clock::time_point::max();
-  }
-  const SystemClock::duration left = deadline - SystemClock::now();
-  if (left > kForever) return Clock::time_point::max();
-  return Clock::now() + left;
+  // More would not fit into nanoseconds.
+  constexpr int64_t kForever = int64_t{1} << 32;  // seconds
+  // gRPC's monotonic clock is Clock: CLOCK_MONOTONIC, from the same zero.
+  const gpr_timespec deadline =
+      gpr_convert_clock_type(context.raw_deadline(), GPR_CLOCK_MONOTONIC);
+  if (deadline.tv_sec >= kForever) return Clock::time_point::max();
+  if (deadline.tv_sec < 0) return Clock::time_point::min();
+  return Clock::time_point(std::chrono::seconds(deadline.tv_sec) +
+                           std::chrono::nanoseconds(deadline.tv_nsec));
 }
 
 void FillResponse(const Prediction& prediction, const TaskTiming& timing,
