@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import resource
 import subprocess
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from serving_process import REPORTS, Running
 
 BIN = ghz.ROOT / "build/release/bin"
 IMAGES = 64  # as many as ghz sends
+CONNECTIONS = 8
 
 Row = dict[str, Any]
 
@@ -52,23 +54,32 @@ def closed(running: Running, concurrency: int, seconds: float) -> Row:
     return row | {"concurrency": concurrency}
 
 
-def open_loop(running: Running, rate: float, seconds: float, timeout: str = "5s") -> Row:
-    """Calls that begin at a rate, whatever becomes of those before."""
-    changes = {"rps": max(1, int(rate)), "duration": f"{seconds}s", "timeout": timeout}
-    row = measured(running, lambda: _ghz(running, "open", **changes))
-    return row | {"asked_per_second": rate, "timeout": timeout}
+def open_loop(running: Running, rate: float, seconds: float) -> Row:
+    """Calls that begin at a rate, whatever becomes of those before, by ghz."""
+    changes = {"rps": max(1, int(rate)), "duration": f"{seconds}s"}
+    return measured(running, lambda: _ghz(running, "open", **changes)) | {"asked_per_second": rate}
 
 
 def many(running: Running, method: str, calls: int, seconds: float) -> Row:
     """Batches of 64 images, or streams with as many in flight, by vit-load."""
-    flags = (f"--address={running.address}", f"--method={method}", f"--calls={calls}", f"--seconds={seconds}")
+    flags = (f"--method={method}", f"--images={IMAGES}", f"--calls={calls}", f"--seconds={seconds}")
+    return measured(running, lambda: _vit_load(running, flags)) | {"method": method, "calls": calls}
 
-    def load() -> Row:
-        said = json.loads(output([str(BIN / "vit-load"), f"--images={IMAGES}", *flags]))
-        rate = said["images"] / said["seconds"]
-        return {"answers": said["images"], "errors": said["failed"], "seconds": said["seconds"], "per_second": rate}
 
-    return measured(running, load) | {"method": method, "calls": calls}
+def apart(running: Running, seconds: float, rate: float | None = None, deadline_ms: int = 0) -> Row:
+    """Calls of one image by vit-load on the last core alone: 64 in flight, or at a rate, each with a deadline."""
+    flags = ["--method=one", f"--seconds={seconds}"]
+    flags += [f"--calls={CONNECTIONS}", f"--rate={rate}", f"--deadline_ms={deadline_ms}"] if rate else ["--calls=64"]
+    cpu = max(os.sched_getaffinity(0))
+    return measured(running, lambda: _vit_load(running, flags, "taskset", "--cpu-list", str(cpu)))
+
+
+def _vit_load(running: Running, flags: Sequence[str], *prefix: str) -> Row:
+    said = json.loads(output([*prefix, str(BIN / "vit-load"), f"--address={running.address}", *flags]))
+    said |= {"load": {"vit-load": flags}, "answers": said["images"], "errors": said["failed"]}
+    said["per_second"] = said["images"] / said["seconds"]
+    said["offered_per_second"] = (said["images"] + said["failed"]) / said["seconds"]
+    return said
 
 
 def _ghz(running: Running, name: str, **changes: object) -> Row:

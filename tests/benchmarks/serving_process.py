@@ -78,7 +78,7 @@ class Running:
 
     def batches(self) -> tuple[float, float]:
         """How many images a vit-server has computed, and in how many batches; zeros of others."""
-        if self.server.command[0] != ghz.VIT_SERVER[0]:
+        if ghz.VIT_SERVER[0] not in self.server.command:
             return 0, 0
         metrics = self.metrics()
         return metrics["vit_batch_size_sum"], metrics["vit_batch_size_count"]
