@@ -33,13 +33,15 @@ Clock::rep Microseconds(Clock::duration duration) {
       .count();
 }
 
-absl::Status Rejected(const std::string& message, Clock::duration retry_after) {
-  absl::Status status = absl::ResourceExhaustedError(message);
-  if (retry_after > Clock::duration::zero()) {
-    const std::chrono::nanoseconds nanoseconds = retry_after;
-    status.SetPayload(kRetryAfter,
-                      absl::Cord(absl::StrCat(nanoseconds.count())));
+absl::Status Rejected(std::string message, Clock::duration retry_after) {
+  if (retry_after <= Clock::duration::zero()) {
+    return absl::ResourceExhaustedError(message);
   }
+  absl::StrAppend(&message, "; try again in ", Microseconds(retry_after),
+                  " us");
+  absl::Status status = absl::ResourceExhaustedError(message);
+  const std::chrono::nanoseconds nanoseconds = retry_after;
+  status.SetPayload(kRetryAfter, absl::Cord(absl::StrCat(nanoseconds.count())));
   return status;
 }
 

@@ -203,6 +203,7 @@ TEST_F(BatchSchedulerTest, WhatWouldBeLateIsRejectedAtOnceAndNeverAnswered) {
   const absl::Status status = scheduler_->Submit(&late);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(status.message(), HasSubstr("would be late"));
+  EXPECT_THAT(status.message(), HasSubstr("try again in"));
   ASSERT_TRUE(RetryAfter(status).has_value());
   // An hour and a quarter for the batch under way, two for its own.
   EXPECT_GT(*RetryAfter(status), std::chrono::hours(1));
