@@ -50,7 +50,7 @@ def draw(axes: Axes, label: str, points: Points, ours: bool, **style: Any) -> No
 
 def save(axes: Axes, name: str) -> None:
     """Writes docs/performance-NAME.png."""
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     path = ROOT / f"docs/performance-{name}.png"
     axes.figure.savefig(path, dpi=120)
     print(f"wrote {path.relative_to(ROOT)}", file=sys.stderr)
