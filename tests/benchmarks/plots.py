@@ -22,6 +22,14 @@ from serving_table import grouped, median
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OURS = ("int8", "f32")
 TOKENS = "17"
+LABELS = {
+    "floor": "gRPC alone, computing nothing",
+    "int8": "vit-server int8",
+    "f32": "vit-server f32",
+    "ort-aio": "grpc.aio, ONNX Runtime",
+    "ort-threads": "grpcio's threads, ONNX Runtime",
+    "mosec": "mosec, ONNX Runtime (HTTP, by wrk)",
+}
 
 Points = dict[float, float]
 
@@ -69,9 +77,8 @@ def plot_throughput(part: dict[str, Any]) -> None:
     for (server, calls), rows in grouped(part["rows"], "server", "concurrency").items():
         lines.setdefault(server, {})[calls] = median(rows, "per_second")
     for server, points in lines.items():
-        label = {"floor": "gRPC alone, computing nothing"}.get(server, server)
         style = {"color": "grey", "linestyle": "--"} if server == "floor" else {}
-        draw(axes, f"vit-server {label}" if server in OURS else label, points, server in OURS, **style)
+        draw(axes, LABELS.get(server, server), points, server in OURS, **style)
     axes.set_ylim(bottom=0)
     ticks(axes, sorted({calls for points in lines.values() for calls in points}))
     save(axes, "throughput")

@@ -7,7 +7,7 @@ The servers share the machine's cores with their client. Each is started in turn
 
   closed    requests/s, latency and CPU time at 1, 8 and 64 calls in flight; `floor` computes nothing, ort-* are
             grpcio over ONNX Runtime, mosec is HTTP under wrk; what vit-server adds to the floor and the computation
-  many      ClassifyBatch and ClassifyStream under vit-load against the engine alone on as many cores
+  many      Classify, ClassifyBatch and ClassifyStream under vit-load against the engine alone on as many cores
   open      latency at 20, 50 and 80 % of the capacity: as by default, without batching, with a delay of 1 ms
   overload  what is answered within 50 ms when up to 10 times the capacity is sent, or as much as vit-load can; here
             the server and the client have a core each

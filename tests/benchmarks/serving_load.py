@@ -61,7 +61,7 @@ def open_loop(running: Running, rate: float, seconds: float) -> Row:
 
 
 def many(running: Running, method: str, calls: int, seconds: float) -> Row:
-    """Batches of 64 images, or streams with as many in flight, by vit-load."""
+    """Single images, batches of 64, or streams with as many in flight, by vit-load."""
     flags = (f"--method={method}", f"--images={IMAGES}", f"--calls={calls}", f"--seconds={seconds}")
     return measured(running, lambda: _vit_load(running, flags)) | {"method": method, "calls": calls}
 

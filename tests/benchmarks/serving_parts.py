@@ -20,7 +20,7 @@ from serving_table import Groups, grouped, lines, median, say, table
 CONCURRENCIES = (1, 8, 64)
 FULL = CONCURRENCIES[-1]
 OURS = ("int8", "f32")
-MANY = (("batch", 1), ("batch", 2), ("batch", 4), ("stream", 1), ("stream", 2), ("stream", 4))
+MANY = (("one", FULL), ("batch", 1), ("batch", 2), ("batch", 4), ("stream", 1), ("stream", 2), ("stream", 4))
 DEFAULT = vit_server("default")
 OPEN = (DEFAULT, vit_server("no batching", "--max_batch_size=1"), vit_server("1 ms", "--max_queue_delay_us=1000"))
 OPEN_SHARES = (0.2, 0.5, 0.8)
@@ -105,7 +105,7 @@ def closed_facts(groups: Groups, costs: dict[int, dict[str, float]]) -> Iterator
 
 
 def part_many(options: Options) -> Part:
-    """ClassifyBatch and ClassifyStream against the engine alone."""
+    """Classify, ClassifyBatch and ClassifyStream by a client that costs little, against the engine alone."""
     rows: list[Row] = []
     rates: list[Row] = []
     chosen = [server for server in options.servers if server.name in ("floor", *OURS)]
