@@ -89,7 +89,6 @@ def main() -> None:
         part |= {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "about": about()}
         part |= {"rounds": options.rounds, "seconds": options.duration}
         result["parts"][name] = part
-        result["commands"] = {server.name: server.command for server in options.servers}
         RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(f"wrote {RESULT.relative_to(ghz.ROOT)}", file=sys.stderr)
 

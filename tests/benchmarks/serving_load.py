@@ -28,6 +28,7 @@ def measured(running: Running, load: Callable[[], Row]) -> Row:
     answered = max(1, row["answers"])
     row |= {
         "server": running.server.name,
+        "command": running.server.command,
         "server_cpu_us": 1e6 * server / answered,
         "client_cpu_us": 1e6 * client / answered,
         "server_cores": server / row["seconds"],
