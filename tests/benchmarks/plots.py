@@ -95,7 +95,9 @@ def plot_latency(part: dict[str, Any]) -> None:
             label = server[0] if key == "p50_ms" else "_"
             draw(axes, label, points, server[0] == "default", linestyle=style, color=colour)
     axes.set_yscale("log")
-    axes.set_ylim(bottom=0.1)
+    scale = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+    axes.set_yticks(scale, [f"{value:g}" for value in scale])
+    axes.minorticks_off()
     save(axes, "latency")
 
 
@@ -114,6 +116,8 @@ def plot_batch(bench: dict[str, Any], peers: dict[str, Any]) -> None:
     for name, points in lines.items():
         draw(axes, name, points, name.startswith("ours"))
     axes.set_yscale("log")
+    scale = (50, 100, 200, 500, 1000, 2000)
+    axes.set_yticks(scale, [str(value) for value in scale])
     ticks(axes, sorted({batch for points in lines.values() for batch in points}))
     save(axes, "batch")
 
