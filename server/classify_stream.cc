@@ -1,5 +1,7 @@
 #include "server/classify_stream.h"
 
+#include <utility>
+
 #include "server/request.h"
 
 namespace vit {
@@ -7,7 +9,6 @@ namespace vit {
 ClassifyStreamCall::ClassifyStreamCall(const ServiceContext& service)
     : service_(service) {
   free_.reserve(kMaxInFlight);
-  answered_.reserve(kMaxInFlight);
   for (Item& item : items_) {
     item.call = this;
     free_.push_back(&item);
@@ -30,10 +31,6 @@ void ClassifyStreamCall::Drain() {
 
 void ClassifyStreamCall::Advance() {
   if (finished_) return;
-  if (!writing_ && !answered_.empty()) {
-    writing_ = true;
-    StartWrite(&answered_.front()->response);
-  }
   const bool closing = client_closed_ || draining_;
   if (!closing && reading_ == nullptr && !free_.empty()) {
     reading_ = free_.back();
@@ -50,6 +47,22 @@ void ClassifyStreamCall::Advance() {
   }
 }
 
+ClassifyStreamCall::Write ClassifyStreamCall::NextWrite() {
+  if (writing_ != nullptr || answers_ == 0) return {};
+  writing_ = answered_[first_answered_];
+  first_answered_ = (first_answered_ + 1) % kMaxInFlight;
+  --answers_;
+  return {.item = writing_, .last = answers_ == 0};
+}
+
+void ClassifyStreamCall::Begin(const Write& write) {
+  if (write.item == nullptr) return;
+  // An answer with others behind it need not be sent before the last of them.
+  grpc::WriteOptions options;
+  if (!write.last) options.set_buffer_hint();
+  StartWrite(&write.item->response, options);
+}
+
 void ClassifyStreamCall::OnReadDone(bool ok) {
   Item* item = nullptr;
   {
@@ -61,10 +74,10 @@ void ClassifyStreamCall::OnReadDone(bool ok) {
       free_.push_back(item);
       return Advance();
     }
+    Advance();
   }
   item->received = Clock::now();
   item->deadline = deadline_;
-  item->response.Clear();
   item->response.set_id(item->request.id());
   absl::StatusOr<Image> image =
       ToImage(item->request.image(), service_.model.image);
@@ -75,11 +88,8 @@ void ClassifyStreamCall::OnReadDone(bool ok) {
   }
   if (!status.ok()) {
     SetError(status, item);
-    return Answer(item, status.code());
+    Answer(item, status.code());
   }
-  MutexLock lock(&mutex_);
-  if (cancelled_) item->Cancel();
-  Advance();
 }
 
 void ClassifyStreamCall::Item::Done(const absl::Status& status,
@@ -107,25 +117,33 @@ void ClassifyStreamCall::SetError(const absl::Status& status, Item* item) {
 void ClassifyStreamCall::Answer(Item* item, absl::StatusCode code) {
   service_.metrics->OnRequest(Method::kClassifyStream, code,
                               Clock::now() - item->received);
-  MutexLock lock(&mutex_);
-  answered_.push_back(item);
-  Advance();
+  Write write;
+  {
+    MutexLock lock(&mutex_);
+    answered_[(first_answered_ + answers_) % kMaxInFlight] = item;
+    ++answers_;
+    write = NextWrite();
+  }
+  Begin(write);
 }
 
 // A write that failed means that the client is gone: what is left is answered
 // into the void, and the stream ends.
 void ClassifyStreamCall::OnWriteDone(bool ok) {
-  MutexLock lock(&mutex_);
-  free_.push_back(answered_.front());
-  answered_.erase(answered_.begin());
-  writing_ = false;
-  client_closed_ = client_closed_ || !ok;
-  Advance();
+  Write write;
+  {
+    MutexLock lock(&mutex_);
+    free_.push_back(std::exchange(writing_, nullptr));
+    client_closed_ = client_closed_ || !ok;
+    write = NextWrite();
+    Advance();
+  }
+  Begin(write);
 }
 
+// The items stay cancelled, so also those that are yet to be submitted.
 void ClassifyStreamCall::OnCancel() {
   MutexLock lock(&mutex_);
-  cancelled_ = true;
   client_closed_ = true;
   for (Item& item : items_) item.Cancel();
   Advance();

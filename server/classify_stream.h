@@ -55,10 +55,20 @@ class ClassifyStreamCall final
 
   // Counts the answer and has it written.
   void Answer(Item* item, absl::StatusCode code);
-  void SetError(const absl::Status& status, Item* item);
+  static void SetError(const absl::Status& status, Item* item);
 
-  // Starts whatever can be started: a read, a write, the end.
+  // Starts a read or the end, if it is time for either.
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // The write that can be started, if any: of `item`, which is null if there
+  // is none. To be started without the lock, for it may send what gRPC has
+  // gathered; until it is done, the stream does not end.
+  struct Write {
+    Item* item = nullptr;
+    bool last = false;  // no other answer waits
+  };
+  Write NextWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Begin(const Write& write) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const ServiceContext& service_;
   Clock::time_point deadline_ = Clock::time_point::max();
@@ -67,12 +77,13 @@ class ClassifyStreamCall final
 
   Mutex mutex_;
   std::vector<Item*> free_ ABSL_GUARDED_BY(mutex_);
-  // Answers to write, the first of them being written if `writing_`.
-  std::vector<Item*> answered_ ABSL_GUARDED_BY(mutex_);
+  // Answers to write, the oldest first, in a ring.
+  std::array<Item*, kMaxInFlight> answered_ ABSL_GUARDED_BY(mutex_){};
+  size_t first_answered_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t answers_ ABSL_GUARDED_BY(mutex_) = 0;
   Item* reading_ ABSL_GUARDED_BY(mutex_) = nullptr;
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  Item* writing_ ABSL_GUARDED_BY(mutex_) = nullptr;
   bool client_closed_ ABSL_GUARDED_BY(mutex_) = false;
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };

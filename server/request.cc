@@ -54,8 +54,8 @@ void FillResponse(const Prediction& prediction, const TaskTiming& timing,
                   v1::ClassifyResponse* response) {
   response->set_label(prediction.label);
   response->set_confidence(prediction.confidence());
-  response->mutable_probabilities()->Add(prediction.probabilities.begin(),
-                                         prediction.probabilities.end());
+  response->mutable_probabilities()->Assign(prediction.probabilities.begin(),
+                                            prediction.probabilities.end());
   v1::Timing* out = response->mutable_timing();
   out->set_queue_seconds(Seconds(timing.queue));
   out->set_inference_seconds(Seconds(timing.inference));

@@ -35,7 +35,7 @@ void AddRetryHint(const absl::Status& status,
 // none.
 Clock::time_point Deadline(const grpc::ServerContextBase& context);
 
-// Fills a response but for its total time.
+// Fills a response but for its total time, whatever it held before.
 void FillResponse(const Prediction& prediction, const TaskTiming& timing,
                   v1::ClassifyResponse* response);
 
