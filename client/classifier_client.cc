@@ -84,8 +84,13 @@ std::string ServiceConfigJson(const ClientOptions& options) {
   }
   const nlohmann::json round_robin = {
       {"round_robin", nlohmann::json::object()}};
+  // A server under overload refuses early, and every retry would be refused
+  // too: once half of the tokens are spent, of which each failure takes one and
+  // each success gives a tenth back, there are no more retries.
+  const nlohmann::json throttling = {{"maxTokens", 100}, {"tokenRatio", 0.1}};
   const nlohmann::json config = {
       {"loadBalancingConfig", nlohmann::json::array({round_robin})},
+      {"retryThrottling", throttling},
       {"methodConfig", nlohmann::json::array({method})}};
   return config.dump();
 }

@@ -24,7 +24,8 @@ struct ClientOptions {
   // The time that a call may take with all its retries. More than zero.
   absl::Duration deadline = absl::Seconds(5);
   // How often a call is tried in all when the server is unavailable or its
-  // queue is full, from 1 (no retries) to 5 (gRPC's limit).
+  // queue is full, from 1 (no retries) to 5 (gRPC's limit). If most calls fail,
+  // none is retried.
   int max_attempts = 4;
   // Before the n-th retry, a random time up to
   // min(initial_backoff * backoff_multiplier^(n - 1), max_backoff).

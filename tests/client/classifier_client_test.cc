@@ -206,6 +206,22 @@ TEST_P(RetryTest, EveryMethodIsRetried) {
   EXPECT_EQ(server.service().calls(), 4);
 }
 
+TEST_P(RetryTest, AServerThatFailsEveryCallIsSparedRetries) {
+  constexpr int kCalls = 100;
+  FakeServer server;
+  ClientOptions options = server.options();
+  options.max_attempts = 5;
+  const auto client = Connect(options);
+  server.service().FailNext(kCalls * options.max_attempts,
+                            {GetParam(), "later"});
+  for (int i = 0; i < kCalls; ++i) {
+    EXPECT_FALSE(client->Classify(Image()).ok());
+  }
+  // Retries end when half of the 100 tokens are spent.
+  EXPECT_GT(server.service().calls(), kCalls);
+  EXPECT_LE(server.service().calls(), kCalls + 50);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Codes, RetryTest,
     ::testing::Values(grpc::StatusCode::UNAVAILABLE,
@@ -373,6 +389,7 @@ TEST(ServiceConfigTest, StatesRetriesAndLoadBalancing) {
   options.backoff_multiplier = 1.5;
   const nlohmann::json expected = nlohmann::json::parse(R"({
     "loadBalancingConfig": [{"round_robin": {}}],
+    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
     "methodConfig": [{
       "name": [{"service": "vit.v1.Classifier"}],
       "retryPolicy": {
