@@ -279,6 +279,7 @@ void BatchScheduler::MoveFromQueue(size_t count, Batch* batch) {
     expected_ends_[batch->worker] =
         batch->taken + cost_->Of(batch->tasks.size());
   }
+  last_batch_.store(batch->tasks.size(), std::memory_order_relaxed);
   observer_->OnQueueDepth(waiting_);
 }
 

@@ -127,6 +127,12 @@ class BatchScheduler {
   absl::Status SubmitAll(std::span<BatchTask* const> tasks,
                          Clock::time_point now = Clock::now());
 
+  // Whether batches are of several tasks now, so that their workers have one
+  // answer after another to give. Only a hint.
+  bool crowded() const {
+    return last_batch_.load(std::memory_order_relaxed) >= kCrowd;
+  }
+
   // From now on no task waits for others to share its batch; nothing else
   // changes. For a shutdown, in which hardly any others come.
   void Hurry() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -137,6 +143,8 @@ class BatchScheduler {
 
  private:
   struct Batch;
+
+  static constexpr size_t kCrowd = 4;  // tasks of a batch
 
   void Work(size_t worker, Classifier* classifier) ABSL_LOCKS_EXCLUDED(mutex_);
   // Learns from the worker's last batch, then waits for its next; false if
@@ -169,6 +177,8 @@ class BatchScheduler {
   std::optional<BatchCost> cost_ ABSL_GUARDED_BY(mutex_);
   bool hurrying_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+
+  std::atomic<size_t> last_batch_{0};  // the tasks of the last batch taken
 
   Mutex join_mutex_;
   std::vector<std::thread> workers_ ABSL_GUARDED_BY(join_mutex_);

@@ -6,6 +6,7 @@
 
 #include "server/classify_batch.h"
 #include "server/classify_stream.h"
+#include "server/patience.h"
 #include "server/request.h"
 
 namespace vit {
@@ -19,6 +20,7 @@ class OneImageCall : public grpc::ServerUnaryReactor, public BatchTask {
 
   // Checks and submits the image; finishes the call at once if that fails.
   void Start(grpc::CallbackServerContext& context, const std::string& bytes) {
+    SetPatient(service_.scheduler->crowded());
     entered_ = service_.calls->Enter();
     const absl::Status status =
         entered_ ? Submit(context, bytes)

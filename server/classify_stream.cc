@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "server/patience.h"
 #include "server/request.h"
 
 namespace vit {
@@ -64,6 +65,7 @@ void ClassifyStreamCall::Begin(const Write& write) {
 }
 
 void ClassifyStreamCall::OnReadDone(bool ok) {
+  SetPatient(service_.scheduler->crowded());
   Item* item = nullptr;
   {
     MutexLock lock(&mutex_);

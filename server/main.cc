@@ -2,7 +2,6 @@
 // here; each has its own place.
 
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 
 #include <chrono>
@@ -42,17 +41,6 @@ sigset_t BlockEndSignals() {
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   return signals;
-}
-
-// Lets no thread of the server take the CPU from another of them just because
-// it was woken: a worker that answers a batch wakes gRPC's threads with every
-// answer, and each would interrupt it. For this thread and those that it
-// starts. Whoever started the server under a policy of their own keeps it, and
-// where the system refuses, the server is slower and nothing else.
-void AskForFewerSwitches() {
-  if (sched_getscheduler(0) != SCHED_OTHER) return;
-  const sched_param parameters{};
-  sched_setscheduler(0, SCHED_BATCH, &parameters);
 }
 
 absl::StatusOr<LoadedModel> LoadAndLogModel(const ServerOptions& options,
@@ -135,7 +123,6 @@ absl::Status Serve(const ServerOptions& options, const sigset_t& signals) {
 
 int Main(int argc, char** argv) {
   const sigset_t signals = BlockEndSignals();
-  AskForFewerSwitches();
   absl::SetProgramUsageMessage(
       "serves a Vision Transformer over gRPC.\n"
       "Every flag can be given in the environment too; a flag wins.");
