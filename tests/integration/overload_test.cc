@@ -148,6 +148,12 @@ TEST(OverloadTest, CallsThatExpireInTheQueueAreCountedAndNotComputed) {
   for (const auto& call : calls) {
     EXPECT_EQ(call->Wait().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   }
+  // The server's deadline is a little later: on the wire a timeout of seconds
+  // is rounded up to hundredths, and it begins when the call has arrived.
+  const auto passed =
+      std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
+  EXPECT_TRUE(
+      WaitUntil([&] { return std::chrono::steady_clock::now() >= passed; }));
   server.Signal(SIGCONT);
   EXPECT_TRUE(
       server.WaitForMetric(Requests("Classify", "DEADLINE_EXCEEDED"), kCalls));
