@@ -127,7 +127,7 @@ class VitClassifier : public Classifier {
     const bool explain = std::ranges::any_of(
         attention, [](const Attention* wanted) { return wanted != nullptr; });
     for (size_t i = 0; i < images.size(); ++i) Start(images[i], i);
-    if (absl::Status status = Run(*plan.embed); !status.ok()) return status;
+    if (absl::Status status = Run(plan.embed); !status.ok()) return status;
     // The last layer's attention to show needs every token's query.
     const bool shorten = plan.last.has_value() && !explain;
     const size_t whole = plan.layers.size() - (shorten ? 1 : 0);
@@ -143,12 +143,12 @@ class VitClassifier : public Classifier {
       if (!status.ok()) return status;
     }
     NormPooled(images.size());
-    if (absl::Status status = Run(*plan.head); !status.ok()) return status;
+    if (absl::Status status = Run(plan.head); !status.ok()) return status;
     for (size_t i = 0; i < images.size(); ++i) Answer(i, predictions[i]);
     return absl::OkStatus();
   }
 
-  absl::Status Run(const onednn::Step& step) { return step.Run(stream_); }
+  absl::Status Run(const LinearStep& step) { return step(stream_); }
 
   size_t tokens() const { return config_.tokens(); }
   size_t width() const { return config_.width; }
@@ -224,7 +224,6 @@ class VitClassifier : public Classifier {
     if (absl::Status status = Run(layer.proj); !status.ok()) return status;
     Norm(block.norm2, a_.stream.data(), rows);
     if (absl::Status status = Run(layer.fc1); !status.ok()) return status;
-    Activate(block.hidden, rows);
     return Run(layer.fc2);
   }
 
@@ -250,7 +249,6 @@ class VitClassifier : public Classifier {
     if (status = Run(layer.proj); !status.ok()) return status;
     Norm(block.norm2, a_.pooled.data(), images);
     if (status = Run(layer.fc1); !status.ok()) return status;
-    Activate(block.hidden, images);
     return Run(layer.fc2);
   }
 
@@ -289,16 +287,6 @@ class VitClassifier : public Classifier {
             .gain = norm.gain.data(),
             .shift = norm.shift.data(),
             .epsilon = config_.layer_norm_epsilon};
-  }
-
-  void Activate(const ToByte& to, size_t rows) {
-    const size_t count = rows * config_.mlp_width;
-    if (in_bytes()) {
-      kernels::Gelu(a_.hidden.data(), count, to.inverse_scale, to.zero_point,
-                    a_.activated.bytes.data());
-    } else {
-      kernels::Gelu(a_.hidden.data(), count, a_.hidden.data());
-    }
   }
 
   // What the head reads: the class token, or the mean of the patches.
@@ -370,6 +358,7 @@ absl::StatusOr<std::shared_ptr<const VitModel>> VitModel::Create(
   parts->info = ModelInfoOf(weights);
   parts->precision = options.precision;
   parts->max_batch_size = options.max_batch_size;
+  const Provider provider = ProviderFor(options);
   const absl::Status made = onednn::Guarded("preparing the model", [&] {
     UseOneThread();
     parts->ops.resize(ImagesAtOnce(weights.config, options.max_batch_size));
@@ -377,14 +366,15 @@ absl::StatusOr<std::shared_ptr<const VitModel>> VitModel::Create(
     // first, and the others follow it.
     const VitOps* largest = nullptr;
     for (size_t images = parts->ops.size(); images >= 1; --images) {
-      parts->ops[images - 1] = std::make_unique<VitOps>(
-          weights.config, options.precision, static_cast<int>(images), largest);
+      parts->ops[images - 1] =
+          std::make_unique<VitOps>(weights.config, options.precision, provider,
+                                   static_cast<int>(images), largest);
       if (largest == nullptr) largest = parts->ops[images - 1].get();
       parts->scratchpad_bytes = std::max(
           parts->scratchpad_bytes, ScratchpadBytes(*parts->ops[images - 1]));
     }
-    parts->weights =
-        std::make_unique<PackedWeights>(weights, options.precision, *largest);
+    parts->weights = std::make_unique<PackedWeights>(weights, options.precision,
+                                                     provider, *largest);
   });
   if (!made.ok()) return made;
   return std::shared_ptr<const VitModel>(new VitModel(std::move(parts)));

@@ -25,6 +25,9 @@ const char* PrecisionName(Precision precision);
 struct EngineOptions {
   int max_batch_size = 32;  // images
   Precision precision = Precision::kF32;
+  // oneDNN's matmuls even where our own linear kernels would be taken; for
+  // tests and comparisons.
+  bool only_onednn = false;
 };
 
 // A model made ready to compute: its weights packed for this CPU's kernels, and
@@ -56,8 +59,8 @@ class VitModel : public std::enable_shared_from_this<VitModel> {
   // of a small network. Classify allocates no buffer.
   absl::StatusOr<std::unique_ptr<Classifier>> NewClassifier() const;
 
-  // oneDNN's names of the kernels that the largest part uses, for who wonders
-  // about speed.
+  // oneDNN's names of those of its kernels that the largest part uses, for who
+  // wonders about speed.
   std::vector<std::string> KernelNames() const;
 
   // Whether this CPU sums up 8-bit products exactly, as int8 needs.

@@ -1,5 +1,7 @@
 #include "model/kernels.h"
 
+// Not built by default: AVX-512 with VNNI.
+#define HWY_WANT_AVX3_DL
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "model/kernels.cc"
 // Includes this file once for every instruction set.
@@ -7,6 +9,7 @@
 // After foreach_target.h.
 #include "hwy/highway.h"
 #include "model/kernels_attention-inl.h"
+#include "model/kernels_linear-inl.h"
 #include "model/kernels_rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -66,6 +69,14 @@ HWY_EXPORT(NormToFloat);
 HWY_EXPORT(NormToByte);
 HWY_EXPORT(GeluToFloat);
 HWY_EXPORT(GeluToByte);
+HWY_EXPORT(HasFloats);
+HWY_EXPORT(HasBytes);
+HWY_EXPORT(FloatLinear);
+HWY_EXPORT(FloatLinearAdd);
+HWY_EXPORT(FloatLinearGelu);
+HWY_EXPORT(ByteLinear);
+HWY_EXPORT(ByteLinearAdd);
+HWY_EXPORT(ByteLinearGelu);
 HWY_EXPORT(Name);
 
 size_t AttentionScratch(size_t tokens, size_t head_width) {
@@ -102,6 +113,39 @@ void Gelu(const float* x, size_t count, float* out) {
 void Gelu(const float* x, size_t count, float inverse_scale, float zero_point,
           uint8_t* out) {
   HWY_DYNAMIC_DISPATCH(GeluToByte)(x, count, inverse_scale, zero_point, out);
+}
+
+bool HasFloatLinear() { return HWY_DYNAMIC_DISPATCH(HasFloats)(); }
+bool HasByteLinear() { return HWY_DYNAMIC_DISPATCH(HasBytes)(); }
+
+void Linear(const Rows<float>& in, const OrderedLinear<float>& by, float* out) {
+  HWY_DYNAMIC_DISPATCH(FloatLinear)(in, by, out);
+}
+
+void Linear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
+            float* out) {
+  HWY_DYNAMIC_DISPATCH(ByteLinear)(in, by, out);
+}
+
+void LinearAdd(const Rows<float>& in, const OrderedLinear<float>& by,
+               float* out) {
+  HWY_DYNAMIC_DISPATCH(FloatLinearAdd)(in, by, out);
+}
+
+void LinearAdd(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
+               float* out) {
+  HWY_DYNAMIC_DISPATCH(ByteLinearAdd)(in, by, out);
+}
+
+void LinearGelu(const Rows<float>& in, const OrderedLinear<float>& by,
+                float* out) {
+  HWY_DYNAMIC_DISPATCH(FloatLinearGelu)(in, by, out);
+}
+
+void LinearGelu(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
+                float inverse_scale, float zero_point, uint8_t* out) {
+  HWY_DYNAMIC_DISPATCH(ByteLinearGelu)
+  (in, by, inverse_scale, zero_point, out);
 }
 
 std::string TargetName() { return HWY_DYNAMIC_DISPATCH(Name)(); }

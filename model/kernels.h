@@ -15,7 +15,7 @@
 // error. Sizes must fit; they are not checked. Matrices are row-major; a stride
 // is the distance of two rows, in elements. Results of type uint8_t are
 // quantised: rounded to the nearest and clamped to 0..255, scale and zero point
-// being the caller's (see each function).
+// being the caller's (see each function); before that they must be below 2^31.
 namespace vit::kernels {
 
 // One image's queries, keys and values, the heads side by side in every row:
@@ -72,9 +72,84 @@ inline constexpr float kGeluError = 3e-6f;
 inline constexpr float kGeluRelativeError = 6e-7f;
 void Gelu(const float* x, size_t count, float* out);
 
-// The same, each result g as g * inverse_scale + zero_point.
+// The same, each result g as g * inverse_scale + zero_point. A byte's step is
+// coarser than this error for |x| up to 8, so that is all it is worth.
+inline constexpr float kGeluByteError = 4.1e-4f;
 void Gelu(const float* x, size_t count, float inverse_scale, float zero_point,
           uint8_t* out);
+
+// Linear layers, for networks whose matrices are so small that calling a
+// primitive costs as much as running it. The weights lie in blocks of
+// kLinearBlock outputs, each [inputs / step][kLinearBlock][step]: what is
+// multiplied together lies together. What a block or a step lacks is zero.
+inline constexpr size_t kLinearBlock = 64;
+inline constexpr size_t kFloatStep = 1;
+inline constexpr size_t kByteStep = 4;
+constexpr size_t LinearBlocks(size_t outputs) {
+  return (outputs + kLinearBlock - 1) / kLinearBlock;
+}
+constexpr size_t LinearSteps(size_t inputs, size_t step) {
+  return (inputs + step - 1) / step;
+}
+constexpr size_t OrderedWeightSize(size_t inputs, size_t outputs, size_t step) {
+  return LinearBlocks(outputs) * kLinearBlock * LinearSteps(inputs, step) *
+         step;
+}
+
+// weight: [outputs][inputs]; ordered: of OrderedWeightSize, zero.
+template <typename Weight>
+void OrderWeights(const Weight* weight, size_t inputs, size_t outputs,
+                  size_t step, Weight* ordered) {
+  for (size_t o = 0; o < outputs; ++o) {
+    for (size_t i = 0; i < inputs; ++i) {
+      const size_t block = o / kLinearBlock * LinearSteps(inputs, step);
+      ordered[((block + i / step) * kLinearBlock + o % kLinearBlock) * step +
+              i % step] = weight[o * inputs + i];
+    }
+  }
+}
+
+// y = W x + bias in floats; y = scale (W x) + bias in bytes, the product exact.
+// All memory starts at a multiple of 64 bytes.
+template <typename Weight>
+struct OrderedLinear {
+  const Weight* weight = nullptr;  // as OrderWeights wrote them
+  const float* scale = nullptr;    // [LinearBlocks(outputs) * kLinearBlock]
+  const float* bias = nullptr;     // the same
+  size_t inputs = 0;
+  size_t outputs = 0;
+};
+
+// Whole steps are read of a row: behind the last one must be memory for what
+// `inputs` lacks.
+template <typename Input>
+struct Rows {
+  const Input* data = nullptr;  // [rows][inputs]
+  size_t stride = 0;
+  size_t rows = 0;
+};
+
+// Whether the chosen instruction set has these layers: AVX-512, in bytes with
+// VNNI. None of them may be called where it has not.
+bool HasFloatLinear();
+bool HasByteLinear();
+
+// out = y. `out` is dense, here and below.
+void Linear(const Rows<float>& in, const OrderedLinear<float>& by, float* out);
+void Linear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
+            float* out);
+
+// out += y: a residual.
+void LinearAdd(const Rows<float>& in, const OrderedLinear<float>& by,
+               float* out);
+void LinearAdd(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
+               float* out);
+
+// out = GELU(y), in bytes * inverse_scale + zero_point.
+void LinearGelu(const Rows<float>& in, const OrderedLinear<float>& by,
+                float* out);
+void LinearGelu(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
+                float inverse_scale, float zero_point, uint8_t* out);
 
 // The instruction set that the kernels run on here, such as "AVX3_ZEN4".
 std::string TargetName();

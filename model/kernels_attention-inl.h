@@ -11,9 +11,9 @@
 #define MNIST_VIT_MODEL_KERNELS_ATTENTION_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "hwy/highway.h"
 #include "model/kernels.h"
@@ -22,8 +22,8 @@
 #ifndef MNIST_VIT_MODEL_KERNELS_ATTENTION_ONCE
 #define MNIST_VIT_MODEL_KERNELS_ATTENTION_ONCE
 namespace vit::kernels {
-// The most queries whose scores are computed together.
-inline constexpr size_t kMaxRowsAtOnce = 5;
+// Queries whose scores are in memory at once.
+inline constexpr size_t kMaxRowsAtOnce = 20;
 }  // namespace vit::kernels
 #endif
 
@@ -38,9 +38,13 @@ template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ExpOfNegative(D d, V x) {
   constexpr float kLog2E = 1.44269504f;
   constexpr int kMantissaBits = 23;
-  const V y = hn::Max(hn::Mul(x, hn::Set(d, kLog2E)), hn::Set(d, -126.0f));
-  const V n = hn::Round(y);
-  const V f = hn::Sub(y, n);
+  // Added to a small number, it leaves the nearest integer in the lowest bits.
+  constexpr float kRound = 1.5f * (1 << kMantissaBits);
+  const V log2e = hn::Set(d, kLog2E);
+  const V round = hn::Set(d, kRound);
+  const V least = hn::Max(x, hn::Set(d, -126.0f / kLog2E));
+  const V rounded = hn::MulAdd(least, log2e, round);
+  const V f = hn::MulSub(least, log2e, hn::Sub(rounded, round));
   V p = hn::Set(d, 0.0013276466634124517f);
   p = hn::MulAdd(p, f, hn::Set(d, 0.009675541892647743f));
   p = hn::MulAdd(p, f, hn::Set(d, 0.05550713464617729f));
@@ -48,7 +52,7 @@ HWY_INLINE V ExpOfNegative(D d, V x) {
   p = hn::MulAdd(p, f, hn::Set(d, 0.6931469440460205f));
   p = hn::MulAdd(p, f, hn::Set(d, 1.0000001192092896f));
   const hn::RebindToSigned<D> di;
-  const auto exponent = hn::ShiftLeft<kMantissaBits>(hn::ConvertTo(di, n));
+  const auto exponent = hn::ShiftLeft<kMantissaBits>(hn::BitCast(di, rounded));
   return hn::BitCast(d, hn::Add(hn::BitCast(di, p), exponent));
 }
 
@@ -88,7 +92,7 @@ HWY_INLINE void Transpose4x4(D4 d, const float* from, size_t from_stride,
 }
 #endif
 
-// keys[c][j] = key[j][c], zero for j from `tokens` on.
+// keys[c][j] = key[j][c].
 HWY_INLINE void TransposeKeys(const float* HWY_RESTRICT key, size_t stride,
                               size_t tokens, size_t padded, size_t head_width,
                               float* HWY_RESTRICT keys) {
@@ -109,7 +113,6 @@ HWY_INLINE void TransposeKeys(const float* HWY_RESTRICT key, size_t stride,
     float* HWY_RESTRICT to = keys + c * padded;
     const size_t first = c < whole_columns ? whole_tokens : 0;
     for (size_t j = first; j < tokens; ++j) to[j] = key[j * stride + c];
-    for (size_t j = tokens; j < padded; ++j) to[j] = 0.0f;
   }
 }
 
@@ -265,16 +268,45 @@ HWY_INLINE void WeightedSum(D d, const Head& head, const float* weights,
   }
 }
 
-// kRows queries from `first` on. `weights` is null or the head's
-// [queries][tokens].
-template <size_t kRows, class D, typename Out>
-HWY_INLINE void AttendRows(D d, const Head& head, size_t first, float scale,
-                           float zero, Out* out, size_t out_stride,
+// Calls work(count, first), count a constant, for groups that make up `rows`
+// rows. Four rows fill the registers; a fifth is better off with them than
+// alone.
+template <class Work>
+HWY_INLINE void ForGroups(size_t rows, const Work& work) {
+  size_t first = 0;
+  for (; rows - first == 4 || rows - first > 5; first += 4) {
+    work(RowCount<4>(), first);
+  }
+  switch (rows - first) {
+    case 5:
+      return work(RowCount<5>(), first);
+    case 3:
+      return work(RowCount<3>(), first);
+    case 2:
+      return work(RowCount<2>(), first);
+    case 1:
+      return work(RowCount<1>(), first);
+    default:
+      return;
+  }
+}
+
+// `rows` queries from `first` on. `weights` is null or the head's
+// [queries][tokens]. Each step is done for all rows before the next: what waits
+// for one row's sum is then hidden behind the work on others.
+template <class D, typename Out>
+HWY_INLINE void AttendRows(D d, const Head& head, size_t first, size_t rows,
+                           float scale, float zero, Out* out, size_t out_stride,
                            float* weights, float* HWY_RESTRICT scores) {
-  Scores<kRows>(d, head, head.query + first * head.query_stride, scores);
-  float factor[kRows];
-  ExpRows<kRows>(d, head, scores, factor);
-  for (size_t r = 0; r < kRows; ++r) {
+  float factor[kMaxRowsAtOnce];
+  ForGroups(rows, [&](auto count, size_t row) HWY_ATTR {
+    Scores<count()>(d, head, head.query + (first + row) * head.query_stride,
+                    scores + row * head.padded);
+  });
+  ForGroups(rows, [&](auto count, size_t row) HWY_ATTR {
+    ExpRows<count()>(d, head, scores + row * head.padded, factor + row);
+  });
+  for (size_t r = 0; r < rows; ++r) {
     const float inverse = 1.0f / factor[r];
     factor[r] = inverse * scale;
     if (weights != nullptr) {
@@ -284,18 +316,22 @@ HWY_INLINE void AttendRows(D d, const Head& head, size_t first, float scale,
       }
     }
   }
-  WeightedSum<kRows>(d, head, scores, factor, zero, out + first * out_stride,
-                     out_stride);
+  ForGroups(rows, [&](auto count, size_t row) HWY_ATTR {
+    WeightedSum<count()>(d, head, scores + row * head.padded, factor + row,
+                         zero, out + (first + row) * out_stride, out_stride);
+  });
 }
-
-template <size_t kCount>
-using RowCount = std::integral_constant<size_t, kCount>;
 
 template <class D, typename Out>
 void AttendHeads(D d, const AttentionInput& in, float scale, float zero,
                  Out* context, size_t stride, float* weights, float* scratch) {
-  const size_t padded = hwy::RoundUpTo(in.tokens, hn::Lanes(d));
+  const size_t lanes = hn::Lanes(d);
+  const size_t padded = hwy::RoundUpTo(in.tokens, lanes);
   float* keys = scratch + kMaxRowsAtOnce * padded;
+  // Behind the last token are zeros, for every head.
+  for (size_t c = 0; c < in.head_width; ++c) {
+    hn::StoreU(hn::Zero(d), d, keys + (c + 1) * padded - lanes);
+  }
   for (size_t h = 0; h < in.heads; ++h) {
     const size_t column = h * in.head_width;
     TransposeKeys(in.key + column, in.key_value_stride, in.tokens, padded,
@@ -311,30 +347,9 @@ void AttendHeads(D d, const AttentionInput& in, float scale, float zero,
     Out* out = context + column;
     float* head_weights =
         weights == nullptr ? nullptr : weights + h * in.queries * in.tokens;
-    const auto rows = [&](auto count, size_t first) HWY_ATTR {
-      AttendRows<count()>(d, head, first, scale, zero, out, stride,
-                          head_weights, scratch);
-    };
-    size_t i = 0;
-    // Four rows fill the registers; a fifth is better off with them than alone.
-    for (; in.queries - i == 4 || in.queries - i > 5; i += 4) {
-      rows(RowCount<4>(), i);
-    }
-    switch (in.queries - i) {
-      case 5:
-        rows(RowCount<5>(), i);
-        break;
-      case 3:
-        rows(RowCount<3>(), i);
-        break;
-      case 2:
-        rows(RowCount<2>(), i);
-        break;
-      case 1:
-        rows(RowCount<1>(), i);
-        break;
-      default:
-        break;
+    for (size_t first = 0; first < in.queries; first += kMaxRowsAtOnce) {
+      AttendRows(d, head, first, std::min(kMaxRowsAtOnce, in.queries - first),
+                 scale, zero, out, stride, head_weights, scratch);
     }
   }
 }

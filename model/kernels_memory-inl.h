@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "hwy/highway.h"
 
@@ -17,6 +18,10 @@ HWY_BEFORE_NAMESPACE();
 namespace vit::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
+
+// A number of rows that is part of a type.
+template <size_t kCount>
+using RowCount = std::integral_constant<size_t, kCount>;
 
 // The first `count` lanes from `p`, zeros behind them. Where a masked load
 // would read the rest too, it goes through a copy: there may be no rest.
@@ -43,6 +48,42 @@ HWY_INLINE void Put(D d, V v, uint8_t* p) {
   (void)d;
   hn::StoreU(hn::DemoteTo(bytes, hn::NearestInt(v)), bytes, p);
 }
+
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+HWY_INLINE void Put(hn::FixedTag<float, 16>, hn::Vec512<float> v, uint8_t* p) {
+  const __m512i rounded =
+      _mm512_max_epi32(_mm512_cvtps_epi32(v.raw), _mm512_setzero_si512());
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm512_cvtusepi32_epi8(rounded));
+}
+#endif
+
+// Four vectors, one behind the other.
+template <class D, class V = hn::Vec<D>, typename Out>
+HWY_INLINE void PutFour(D d, V v0, V v1, V v2, V v3, Out* p) {
+  const size_t lanes = hn::Lanes(d);
+  Put(d, v0, p);
+  Put(d, v1, p + lanes);
+  Put(d, v2, p + 2 * lanes);
+  Put(d, v3, p + 3 * lanes);
+}
+
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+// As bytes they fill one vector.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void PutFour(D, V v0, V v1, V v2, V v3, uint8_t* p) {
+  // Packing goes on within each quarter of a vector: what lies at 4 k + q then
+  // belongs to 4 q + k.
+  const __m512i order =
+      _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i low = _mm512_packs_epi32(_mm512_cvtps_epi32(v0.raw),
+                                         _mm512_cvtps_epi32(v1.raw));
+  const __m512i high = _mm512_packs_epi32(_mm512_cvtps_epi32(v2.raw),
+                                          _mm512_cvtps_epi32(v3.raw));
+  _mm512_storeu_si512(
+      p, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high)));
+}
+#endif
 
 // The first `count` lanes.
 template <class D, class V = hn::Vec<D>, typename Out>

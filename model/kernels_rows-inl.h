@@ -43,6 +43,22 @@ HWY_INLINE V GeluOf(D d, V x) {
   return hn::Mul(x, phi);
 }
 
+// The same for a result that becomes a byte: R is a polynomial, within
+// kGeluByteError of the exact result for |x| up to 8.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V GeluForByte(D d, V x) {
+  constexpr float kEnd = 3.6f;
+  const V t = hn::Min(hn::Max(x, hn::Set(d, -kEnd)), hn::Set(d, kEnd));
+  const V u = hn::Mul(t, t);
+  V r = hn::Set(d, -5.45891583e-07f);
+  r = hn::MulAdd(r, u, hn::Set(d, 2.89483553e-05f));
+  r = hn::MulAdd(r, u, hn::Set(d, -6.45377796e-04f));
+  r = hn::MulAdd(r, u, hn::Set(d, 8.01732161e-03f));
+  r = hn::MulAdd(r, u, hn::Set(d, -6.30239042e-02f));
+  r = hn::MulAdd(r, u, hn::Set(d, 3.96831487e-01f));
+  return hn::Mul(x, hn::MulAdd(t, r, hn::Set(d, 0.5f)));
+}
+
 template <typename Out>
 void GeluAll(const float* HWY_RESTRICT x, size_t count, float scale, float zero,
              Out* out) {
@@ -50,17 +66,19 @@ void GeluAll(const float* HWY_RESTRICT x, size_t count, float scale, float zero,
   const size_t lanes = hn::Lanes(d);
   const auto scales = hn::Set(d, scale);
   const auto zeros = hn::Set(d, zero);
-  const auto finish = [&](auto gelu) {
-    if constexpr (sizeof(Out) == 1) return hn::MulAdd(gelu, scales, zeros);
-    return gelu;
+  const auto gelu = [&](auto v) HWY_ATTR {
+    if constexpr (sizeof(Out) == 1) {
+      return hn::MulAdd(GeluForByte(d, v), scales, zeros);
+    }
+    return GeluOf(d, v);
   };
   size_t i = 0;
   for (; i + lanes <= count; i += lanes) {
-    Put(d, finish(GeluOf(d, hn::LoadU(d, x + i))), out + i);
+    Put(d, gelu(hn::LoadU(d, x + i)), out + i);
   }
   if (i < count) {
     const auto rest = LoadFirst(d, x + i, count - i);
-    PutFirst(d, finish(GeluOf(d, rest)), count - i, out + i);
+    PutFirst(d, gelu(rest), count - i, out + i);
   }
 }
 
@@ -105,9 +123,43 @@ void NormRow(D d, const NormInput& in, const float* HWY_RESTRICT row,
   }
 }
 
+// A row of four vectors, in registers.
+template <class D, typename Out>
+HWY_INLINE void NormFour(D d, const NormInput& in,
+                         const float* HWY_RESTRICT row, Out* HWY_RESTRICT out) {
+  using V = hn::Vec<D>;
+  const size_t lanes = hn::Lanes(d);
+  const float share = 1.0f / static_cast<float>(in.width);
+  const V x0 = hn::LoadU(d, row);
+  const V x1 = hn::LoadU(d, row + lanes);
+  const V x2 = hn::LoadU(d, row + 2 * lanes);
+  const V x3 = hn::LoadU(d, row + 3 * lanes);
+  const V sum = hn::Add(hn::Add(x0, x1), hn::Add(x2, x3));
+  const V mean = hn::Mul(hn::SumOfLanes(d, sum), hn::Set(d, share));
+  const V y0 = hn::Sub(x0, mean);
+  const V y1 = hn::Sub(x1, mean);
+  const V y2 = hn::Sub(x2, mean);
+  const V y3 = hn::Sub(x3, mean);
+  const V squares = hn::Add(hn::MulAdd(y0, y0, hn::Mul(y1, y1)),
+                            hn::MulAdd(y2, y2, hn::Mul(y3, y3)));
+  const float variance = hn::GetLane(hn::SumOfLanes(d, squares)) * share;
+  const V inverse = hn::Set(d, 1.0f / std::sqrt(variance + in.epsilon));
+  const auto result = [&](V y, size_t i) HWY_ATTR {
+    return hn::MulAdd(hn::Mul(y, inverse), hn::LoadU(d, in.gain + i * lanes),
+                      hn::LoadU(d, in.shift + i * lanes));
+  };
+  PutFour(d, result(y0, 0), result(y1, 1), result(y2, 2), result(y3, 3), out);
+}
+
 template <typename Out>
 void NormRows(const NormInput& in, Out* out) {
   const hn::ScalableTag<float> d;
+  if (in.width == 4 * hn::Lanes(d)) {
+    for (size_t r = 0; r < in.rows; ++r) {
+      NormFour(d, in, in.data + r * in.stride, out + r * in.width);
+    }
+    return;
+  }
   for (size_t r = 0; r < in.rows; ++r) {
     NormRow(d, in, in.data + r * in.stride, out + r * in.width);
   }

@@ -45,6 +45,31 @@ dnnl::memory Ordered(std::vector<T> values, DataType type, const Op& op) {
   return ordered;
 }
 
+// `scale` may be empty, and so may `bias`.
+template <typename Weight>
+OwnLinear<Weight> PackOwn(const std::vector<Weight>& weight,
+                          const std::vector<float>& scale,
+                          const std::vector<float>& bias, size_t inputs) {
+  constexpr size_t kStep =
+      sizeof(Weight) == 1 ? kernels::kByteStep : kernels::kFloatStep;
+  const size_t outputs = weight.size() / inputs;
+  const size_t padded = kernels::LinearBlocks(outputs) * kernels::kLinearBlock;
+  OwnLinear<Weight> own = {
+      .weight = AlignedVector<Weight>(
+          kernels::OrderedWeightSize(inputs, outputs, kStep)),
+      .scale = AlignedVector<float>(scale.begin(), scale.end()),
+      .bias = AlignedVector<float>(bias.begin(), bias.end()),
+      .view = {.inputs = inputs, .outputs = outputs}};
+  own.scale.resize(padded);
+  own.bias.resize(padded);
+  kernels::OrderWeights(weight.data(), inputs, outputs, kStep,
+                        own.weight.data());
+  own.view.weight = own.weight.data();
+  own.view.scale = own.scale.data();
+  own.view.bias = own.bias.data();
+  return own;
+}
+
 PackedLinear PackFloat(const LinearWeights& linear, const Op& op) {
   PackedLinear packed;
   packed.weight = Ordered(linear.weight, DataType::f32, op);
@@ -54,11 +79,16 @@ PackedLinear PackFloat(const LinearWeights& linear, const Op& op) {
 
 // With input = (byte - zero_point) * scale and W = q * s for each output,
 //   W input + b = s scale (q byte) + (b - s scale zero_point sum(q)).
-PackedLinear PackInt8(const LinearWeights& linear, const Quantization& input,
-                      const Op& op) {
+struct RoundedLinear {
+  std::vector<int8_t> weight;
+  std::vector<float> scales;
+  std::vector<float> bias;
+};
+
+RoundedLinear Rounded(const LinearWeights& linear, const Quantization& input,
+                      size_t inputs) {
   constexpr float kLargest = 127.0f;
-  const auto outputs = static_cast<size_t>(op.weights.get_dims()[1]);
-  const size_t inputs = linear.weight.size() / outputs;
+  const size_t outputs = linear.weight.size() / inputs;
   std::vector<int8_t> rounded(linear.weight.size());
   std::vector<float> scales(outputs), bias = linear.bias;
   bias.resize(outputs);
@@ -77,9 +107,15 @@ PackedLinear PackInt8(const LinearWeights& linear, const Quantization& input,
     scales[o] = scale * input.scale;
     bias[o] -= scales[o] * static_cast<float>(input.zero_point * sum);
   }
-  return {.weight = Ordered(std::move(rounded), DataType::s8, op),
-          .scales = Vector(scales),
-          .bias = Row(bias)};
+  return {std::move(rounded), std::move(scales), std::move(bias)};
+}
+
+PackedLinear PackInt8(RoundedLinear linear, const Op& op) {
+  PackedLinear packed;
+  packed.weight = Ordered(std::move(linear.weight), DataType::s8, op);
+  packed.scales = Vector(linear.scales);
+  packed.bias = Row(linear.bias);
+  return packed;
 }
 
 // Softmax(Q K^T / sqrt(d_k)): with the scale in W_q nothing is left to do for
@@ -116,7 +152,8 @@ ToByte ToByteOf(const Quantization& q) {
 }
 
 PackedNorm PackNorm(const NormWeights& norm, const ToByte& to) {
-  PackedNorm packed{norm.scale, norm.shift};
+  PackedNorm packed = {{norm.scale.begin(), norm.scale.end()},
+                       {norm.shift.begin(), norm.shift.end()}};
   for (float& gain : packed.gain) gain *= to.inverse_scale;
   for (float& shift : packed.shift) {
     shift = shift * to.inverse_scale + to.zero_point;
@@ -150,8 +187,22 @@ bool ReadsClassTokenOnly(const VitConfig& config) {
   return config.class_token && config.pool == Pool::kToken;
 }
 
-VitOps::VitOps(const VitConfig& c, Precision precision, int images,
-               const VitOps* like) {
+Provider ProviderFor(const EngineOptions& options) {
+  if (options.only_onednn) return Provider::kOneDnn;
+  const bool has = options.precision == Precision::kInt8
+                       ? kernels::HasByteLinear()
+                       : kernels::HasFloatLinear();
+  return has ? Provider::kOwn : Provider::kOneDnn;
+}
+
+VitOps::VitOps(const VitConfig& c, Precision precision, Provider provider,
+               int images, const VitOps* like) {
+  head =
+      onednn::MatMul(Matrix(DataType::f32, images, c.width),
+                     like ? like->head.weights
+                          : onednn::Packed(DataType::f32, c.width, c.classes),
+                     Matrix(DataType::f32, images, c.classes), {.bias = true});
+  if (provider == Provider::kOwn) return;
   const bool bytes = precision == Precision::kInt8;
   const DataType source = bytes ? DataType::u8 : DataType::f32;
   const DataType weight = bytes ? DataType::s8 : DataType::f32;
@@ -194,40 +245,47 @@ VitOps::VitOps(const VitConfig& c, Precision precision, int images,
     last_fc1 = linear(&fc1, {images, width, c.mlp_width}, c.mlp_bias, false);
     last_fc2 = linear(&fc2, {images, c.mlp_width, width}, c.mlp_bias, true);
   }
-  head =
-      onednn::MatMul(Matrix(DataType::f32, images, width),
-                     like ? like->head.weights
-                          : onednn::Packed(DataType::f32, width, c.classes),
-                     Matrix(DataType::f32, images, c.classes), {.bias = true});
 }
 
 std::vector<const Op*> VitOps::all() const {
-  std::vector<const Op*> ops = {&embed, &qkv, &proj, &fc1, &fc2, &head};
-  for (const Op* op :
-       {&last_key_value, &last_query, &last_proj, &last_fc1, &last_fc2}) {
+  std::vector<const Op*> ops;
+  for (const Op* op : {&embed, &qkv, &proj, &fc1, &fc2, &last_key_value,
+                       &last_query, &last_proj, &last_fc1, &last_fc2, &head}) {
     if (op->primitive) ops.push_back(op);
   }
   return ops;
 }
 
 PackedWeights::PackedWeights(const VitWeights& weights, Precision precision,
-                             const VitOps& ops)
+                             Provider provider, const VitOps& ops)
     : start(weights.position_embedding),
       head_norm(PackNorm(weights.norm, {})),
       head(PackFloat(weights.head, ops.head)) {
   const VitConfig& c = weights.config;
   const bool bytes = precision == Precision::kInt8;
-  const auto pack = [bytes](const LinearWeights& linear,
-                            const Quantization& input, const Op& op) {
-    return bytes ? PackInt8(linear, input, op) : PackFloat(linear, op);
+  const bool own = provider == Provider::kOwn;
+  const auto pack = [=](const LinearWeights& linear, size_t inputs,
+                        const Quantization& input, const Op& op) {
+    PackedLinear packed;
+    if (bytes) {
+      RoundedLinear rounded = Rounded(linear, input, inputs);
+      if (!own) return PackInt8(std::move(rounded), op);
+      packed.bytes =
+          PackOwn(rounded.weight, rounded.scales, rounded.bias, inputs);
+    } else {
+      if (!own) return PackFloat(linear, op);
+      packed.floats = PackOwn(linear.weight, {}, linear.bias, inputs);
+    }
+    return packed;
   };
   const auto to_byte = [bytes](const Quantization& q) {
     return bytes ? ToByteOf(q) : ToByte();
   };
 
   const LinearWeights pixels = EmbedOfPixels(weights);
-  embed = pack({pixels.weight, {}}, Quantization{}, ops.embed);
   const auto width = static_cast<size_t>(c.width);
+  embed =
+      pack({pixels.weight, {}}, c.patch_values(), Quantization{}, ops.embed);
   for (size_t i = 0; i < start.size(); ++i) {
     const bool is_class_token = c.class_token && i < width;
     start[i] +=
@@ -237,20 +295,20 @@ PackedWeights::PackedWeights(const VitWeights& weights, Precision precision,
     const BlockQuantization& q = block.quantization;
     const LinearWeights qkv = ScaledQuery(block.qkv, c);
     blocks.push_back({.norm1 = PackNorm(block.norm1, to_byte(q.qkv)),
-                      .qkv = pack(qkv, q.qkv, ops.qkv),
+                      .qkv = pack(qkv, width, q.qkv, ops.qkv),
                       .context = to_byte(q.proj),
-                      .proj = pack(block.proj, q.proj, ops.proj),
+                      .proj = pack(block.proj, width, q.proj, ops.proj),
                       .norm2 = PackNorm(block.norm2, to_byte(q.fc1)),
-                      .fc1 = pack(block.fc1, q.fc1, ops.fc1),
+                      .fc1 = pack(block.fc1, width, q.fc1, ops.fc1),
                       .hidden = to_byte(q.fc2),
-                      .fc2 = pack(block.fc2, q.fc2, ops.fc2)});
+                      .fc2 = pack(block.fc2, c.mlp_width, q.fc2, ops.fc2)});
   }
   if (ReadsClassTokenOnly(c)) {
     const BlockWeights& last = weights.blocks.back();
     const LinearWeights qkv = ScaledQuery(last.qkv, c);
-    last_query = pack(Outputs(qkv, width, 0, width), last.quantization.qkv,
-                      ops.last_query);
-    last_key_value = pack(Outputs(qkv, width, width, 3 * width),
+    last_query = pack(Outputs(qkv, width, 0, width), width,
+                      last.quantization.qkv, ops.last_query);
+    last_key_value = pack(Outputs(qkv, width, width, 3 * width), width,
                           last.quantization.qkv, ops.last_key_value);
   }
 }

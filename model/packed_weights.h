@@ -2,28 +2,52 @@
 #define MNIST_VIT_MODEL_PACKED_WEIGHTS_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "model/aligned.h"
 #include "model/engine.h"
+#include "model/kernels.h"
 #include "model/onednn_ops.h"
 #include "model/weights.h"
 
 namespace vit {
 
-// A matmul's weights in the order that its op chose. In f32 as they are; in
-// int8 (Jacob et al. 2018, arXiv 1712.05877) each output's weights are rounded
-// to -127..127 with a scale of their own, and the input's scale and zero point
-// are folded into `scales` and `bias`.
+// Who computes the linear layers of the encoder and the embedding.
+enum class Provider {
+  kOneDnn,
+  // Our own kernels, which for matrices as small as ours are quicker.
+  kOwn,
+};
+
+Provider ProviderFor(const EngineOptions& options);
+
+// Weights for our own kernels.
+template <typename Weight>
+struct OwnLinear {
+  AlignedVector<Weight> weight;
+  AlignedVector<float> scale;
+  AlignedVector<float> bias;
+  kernels::OrderedLinear<Weight> view;  // of all these
+};
+
+// A linear layer's weights, as whoever computes it takes them. In f32 as they
+// are; in int8 (Jacob et al. 2018, arXiv 1712.05877) each output's weights are
+// rounded to -127..127 with a scale of their own, and the input's scale and
+// zero point are folded into `scales` and `bias`.
 struct PackedLinear {
   dnnl::memory weight;
   dnnl::memory scales;  // empty in f32
   dnnl::memory bias;    // empty without a bias
+  // Instead of these, if our own kernels compute it, one of:
+  std::optional<OwnLinear<float>> floats;
+  std::optional<OwnLinear<int8_t>> bytes;
 };
 
 // Layer normalisation; with a quantised result in units of it.
 struct PackedNorm {
-  std::vector<float> gain;
-  std::vector<float> shift;
+  AlignedVector<float> gain;
+  AlignedVector<float> shift;
 };
 
 // How an activation becomes a byte: value * inverse_scale + zero_point.
@@ -47,12 +71,15 @@ struct PackedBlock {
 // tokens' rows; where only the class token of the last layer is read, that
 // layer has ops of its own: keys and values of all tokens, and the rest for one
 // row an image.
+//
+// Where our own kernels compute, there is an op for the head only.
 struct VitOps {
   // Weights are ordered as in `like`, if it is not null, so that ops of all
   // sizes share one copy. Throws as oneDNN does.
-  VitOps(const VitConfig& config, Precision precision, int images,
-         const VitOps* like);
+  VitOps(const VitConfig& config, Precision precision, Provider provider,
+         int images, const VitOps* like);
 
+  // Those that there are.
   std::vector<const onednn::Op*> all() const;
 
   onednn::Op embed, qkv, proj, fc1, fc2;
@@ -67,7 +94,7 @@ bool ReadsClassTokenOnly(const VitConfig& config);
 struct PackedWeights {
   // Throws as oneDNN does.
   PackedWeights(const VitWeights& weights, Precision precision,
-                const VitOps& ops);
+                Provider provider, const VitOps& ops);
 
   PackedLinear embed;  // takes pixels as they are: 0 to 255
   // What the tokens start as, [tokens][width]: the position embeddings with,

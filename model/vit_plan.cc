@@ -1,6 +1,7 @@
 #include "model/vit_plan.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "model/kernels.h"
 
@@ -16,11 +17,46 @@ const dnnl::memory* OrNull(const dnnl::memory& memory) {
   return memory.get(/*allow_empty=*/true) != nullptr ? &memory : nullptr;
 }
 
+template <typename Input>
+kernels::Rows<Input> RowsOf(const dnnl::memory* memory) {
+  const onednn::MemoryDesc desc = memory->get_desc();
+  return {.data = static_cast<const Input*>(memory->get_data_handle()),
+          .stride = static_cast<size_t>(desc.get_strides()[0]),
+          .rows = static_cast<size_t>(desc.get_dims()[0])};
+}
+
+// What a weight is multiplied with.
+template <typename Weight>
+using InputOf = std::conditional_t<sizeof(Weight) == 1, uint8_t, float>;
+
+template <typename Weight>
+LinearStep Own(const dnnl::memory* source,
+               const kernels::OrderedLinear<Weight>& by,
+               const dnnl::memory* target) {
+  auto* out = static_cast<float*>(target->get_data_handle());
+  return [in = RowsOf<InputOf<Weight>>(source), by, out](const dnnl::stream&) {
+    kernels::Linear(in, by, out);
+    return absl::OkStatus();
+  };
+}
+
+template <typename Weight>
+LinearStep OwnResidual(const dnnl::memory* source,
+                       const kernels::OrderedLinear<Weight>& by,
+                       const dnnl::memory* target) {
+  auto* out = static_cast<float*>(target->get_data_handle());
+  return [in = RowsOf<InputOf<Weight>>(source), by, out](const dnnl::stream&) {
+    kernels::LinearAdd(in, by, out);
+    return absl::OkStatus();
+  };
+}
+
 }  // namespace
 
 void Activations::Input::Resize(Precision precision, size_t size) {
+  // Kernels read whole steps of a row: behind the last one, too.
   if (precision == Precision::kInt8) {
-    bytes.resize(size);
+    bytes.resize(size + kernels::kByteStep);
   } else {
     floats.resize(size);
   }
@@ -39,7 +75,7 @@ Activations::Activations(const VitConfig& c, Precision precision, int images) {
   qkv.resize(rows * 3 * c.width);
   context.Resize(precision, rows * c.width);
   hidden.resize(rows * c.mlp_width);
-  if (precision == Precision::kInt8) activated.bytes.resize(hidden.size());
+  if (precision == Precision::kInt8) activated.Resize(precision, hidden.size());
   pooled.resize(count * c.width);
   query.resize(count * c.width);
   logits.resize(count * c.classes);
@@ -51,20 +87,21 @@ const dnnl::memory* VitPlan::Bind(const onednn::MemoryDesc& desc, void* data) {
   return &memory_.emplace_back(desc, onednn::Cpu(), data);
 }
 
-Step VitPlan::Linear(const Op& op, const dnnl::memory* source,
-                     const PackedLinear& by, const dnnl::memory* target,
-                     Activations& a) {
+LinearStep VitPlan::OneDnn(const Op& op, const dnnl::memory* source,
+                           const PackedLinear& by, const dnnl::memory* target,
+                           Activations& a) {
   const dnnl::memory* scratch =
       op.scratchpad.get_size() == 0
           ? nullptr
           : Bind(op.scratchpad, a.matmul_scratch.data());
-  return {op,
-          {{DNNL_ARG_SRC, source},
-           {DNNL_ARG_WEIGHTS, &by.weight},
-           {DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS, OrNull(by.scales)},
-           {DNNL_ARG_BIAS, OrNull(by.bias)},
-           {DNNL_ARG_DST, target},
-           {DNNL_ARG_SCRATCHPAD, scratch}}};
+  const Step step(op,
+                  {{DNNL_ARG_SRC, source},
+                   {DNNL_ARG_WEIGHTS, &by.weight},
+                   {DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS, OrNull(by.scales)},
+                   {DNNL_ARG_BIAS, OrNull(by.bias)},
+                   {DNNL_ARG_DST, target},
+                   {DNNL_ARG_SCRATCHPAD, scratch}});
+  return [step](const dnnl::stream& stream) { return step.Run(stream); };
 }
 
 VitPlan::VitPlan(const VitConfig& c, Precision precision, int images,
@@ -77,33 +114,73 @@ VitPlan::VitPlan(const VitConfig& c, Precision precision, int images,
                          int64_t columns, int64_t stride = 0) {
     return Bind(Matrix(source, height, columns, stride), matrix.data());
   };
-  const auto floats = [&](std::vector<float>& matrix, int64_t height,
+  const auto floats = [&](AlignedVector<float>& matrix, int64_t height,
                           int64_t columns) {
     return Bind(Matrix(DataType::f32, height, columns), matrix.data());
   };
-  // In f32, GELU is done where the hidden values are.
-  void* activated = precision == Precision::kInt8
-                        ? a.activated.data()
-                        : static_cast<void*>(a.hidden.data());
   const auto linear = [&](const Op& op, const dnnl::memory* from,
                           const PackedLinear& by, const dnnl::memory* to) {
-    return Linear(op, from, by, to, a);
+    if (by.bytes) return Own(from, by.bytes->view, to);
+    if (by.floats) return Own(from, by.floats->view, to);
+    return OneDnn(op, from, by, to, a);
+  };
+  const auto residual = [&](const Op& op, const dnnl::memory* from,
+                            const PackedLinear& by, const dnnl::memory* to) {
+    if (by.bytes) return OwnResidual(from, by.bytes->view, to);
+    if (by.floats) return OwnResidual(from, by.floats->view, to);
+    return OneDnn(op, from, by, to, a);
+  };
+  // In f32, GELU is done where the hidden values are.
+  float* hidden = a.hidden.data();
+  uint8_t* bytes = a.activated.bytes.data();
+  void* activated = precision == Precision::kInt8 ? a.activated.data()
+                                                  : static_cast<void*>(hidden);
+  const auto gelu = [&](const Op& op, const dnnl::memory* from,
+                        const PackedBlock& block) -> LinearStep {
+    const ToByte to = block.hidden;
+    if (block.fc1.bytes) {
+      return [in = RowsOf<uint8_t>(from), by = block.fc1.bytes->view, to,
+              bytes](const dnnl::stream&) {
+        kernels::LinearGelu(in, by, to.inverse_scale, to.zero_point, bytes);
+        return absl::OkStatus();
+      };
+    }
+    if (block.fc1.floats) {
+      return [in = RowsOf<float>(from), by = block.fc1.floats->view,
+              hidden](const dnnl::stream&) {
+        kernels::LinearGelu(in, by, hidden);
+        return absl::OkStatus();
+      };
+    }
+    const int64_t height = from->get_desc().get_dims()[0];
+    const size_t count = height * c.mlp_width;
+    LinearStep up =
+        OneDnn(op, from, block.fc1, floats(a.hidden, height, c.mlp_width), a);
+    return [=](const dnnl::stream& stream) {
+      absl::Status status = up(stream);
+      if (!status.ok()) return status;
+      if (precision == Precision::kInt8) {
+        kernels::Gelu(hidden, count, to.inverse_scale, to.zero_point, bytes);
+      } else {
+        kernels::Gelu(hidden, count, hidden);
+      }
+      return status;
+    };
   };
 
   const dnnl::memory* stream = floats(a.stream, rows, c.width);
   const dnnl::memory* normed = input(a.normed, rows, c.width);
   const dnnl::memory* qkv = floats(a.qkv, rows, 3 * c.width);
   const dnnl::memory* context = input(a.context, rows, c.width);
-  const dnnl::memory* hidden = floats(a.hidden, rows, c.mlp_width);
   const dnnl::memory* after_gelu =
       Bind(Matrix(source, rows, c.mlp_width), activated);
-  embed.emplace(linear(ops.embed, input(a.patches, rows, c.patch_values()),
-                       weights.embed, stream));
+  embed = residual(ops.embed, input(a.patches, rows, c.patch_values()),
+                   weights.embed, stream);
   for (const PackedBlock& block : weights.blocks) {
     layers.push_back({.qkv = linear(ops.qkv, normed, block.qkv, qkv),
-                      .proj = linear(ops.proj, context, block.proj, stream),
-                      .fc1 = linear(ops.fc1, normed, block.fc1, hidden),
-                      .fc2 = linear(ops.fc2, after_gelu, block.fc2, stream)});
+                      .proj = residual(ops.proj, context, block.proj, stream),
+                      .fc1 = gelu(ops.fc1, normed, block),
+                      .fc2 = residual(ops.fc2, after_gelu, block.fc2, stream)});
   }
   const dnnl::memory* pooled = floats(a.pooled, images, c.width);
   if (ReadsClassTokenOnly(c)) {
@@ -115,16 +192,15 @@ VitPlan::VitPlan(const VitConfig& c, Precision precision, int images,
                             floats(a.qkv, rows, 2 * c.width)),
         .query = linear(ops.last_query, class_tokens, weights.last_query,
                         floats(a.query, images, c.width)),
-        .proj = linear(ops.last_proj, input(a.context, images, c.width),
-                       block.proj, pooled),
-        .fc1 = linear(ops.last_fc1, input(a.normed, images, c.width), block.fc1,
-                      floats(a.hidden, images, c.mlp_width)),
-        .fc2 = linear(ops.last_fc2,
-                      Bind(Matrix(source, images, c.mlp_width), activated),
-                      block.fc2, pooled)};
+        .proj = residual(ops.last_proj, input(a.context, images, c.width),
+                         block.proj, pooled),
+        .fc1 = gelu(ops.last_fc1, input(a.normed, images, c.width), block),
+        .fc2 = residual(ops.last_fc2,
+                        Bind(Matrix(source, images, c.mlp_width), activated),
+                        block.fc2, pooled)};
   }
-  head.emplace(linear(ops.head, pooled, weights.head,
-                      floats(a.logits, images, c.classes)));
+  head = linear(ops.head, pooled, weights.head,
+                floats(a.logits, images, c.classes));
 }
 
 size_t ScratchpadBytes(const VitOps& ops) {

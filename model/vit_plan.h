@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <vector>
 
+#include "model/aligned.h"
 #include "model/onednn_ops.h"
 #include "model/packed_weights.h"
 #include "model/vit_config.h"
@@ -24,27 +26,30 @@ struct Activations {
     void Resize(Precision precision, size_t size);
     void* data();
 
-    std::vector<float> floats;
-    std::vector<uint8_t> bytes;
+    AlignedVector<float> floats;
+    AlignedVector<uint8_t> bytes;
   };
 
-  Input patches;              // pixels; those of a class token stay zero
-  std::vector<float> stream;  // the residual stream, width
-  Input normed;               // width
-  std::vector<float> qkv;     // 3 x width, or in the last layer 2 x width
-  Input context;              // the heads' results side by side, width
-  std::vector<float> hidden;  // mlp_width
-  Input activated;            // GELU of it; in f32 it is done in place
+  Input patches;                // pixels; those of a class token stay zero
+  AlignedVector<float> stream;  // the residual stream, width
+  Input normed;                 // width
+  AlignedVector<float> qkv;     // 3 x width, or in the last layer 2 x width
+  Input context;                // the heads' results side by side, width
+  AlignedVector<float> hidden;  // before GELU, mlp_width
+  Input activated;              // GELU of it; in f32 it is done in place
   // One row an image: what the head reads, and the last layer's query.
-  std::vector<float> pooled;  // [images][width]
-  std::vector<float> query;   // [images][width]
-  std::vector<float> logits;  // [images][classes]
-  std::vector<float> attention_scratch;
-  std::vector<uint8_t> matmul_scratch;
+  AlignedVector<float> pooled;  // [images][width]
+  AlignedVector<float> query;   // [images][width]
+  AlignedVector<float> logits;  // [images][classes]
+  AlignedVector<float> attention_scratch;
+  AlignedVector<uint8_t> matmul_scratch;
 };
 
-// The matmuls that one worker runs for one number of images, with all memory
-// bound.
+// A linear layer with all memory bound, and GELU behind it where the network
+// has it. Fails as oneDNN does.
+using LinearStep = std::function<absl::Status(const dnnl::stream&)>;
+
+// The linear layers that one worker runs for one number of images.
 class VitPlan {
  public:
   // Keeps pointers to `ops`, `weights` and `activations`.
@@ -56,30 +61,30 @@ class VitPlan {
   VitPlan& operator=(const VitPlan&) = delete;
 
   struct Layer {
-    onednn::Step qkv;   // normed to qkv
-    onednn::Step proj;  // context, onto stream
-    onednn::Step fc1;   // normed to hidden
-    onednn::Step fc2;   // activated, onto stream
+    LinearStep qkv;   // normed to qkv
+    LinearStep proj;  // context, onto stream
+    LinearStep fc1;   // normed to activated
+    LinearStep fc2;   // activated, onto stream
   };
   // The last layer for the class token only.
   struct LastLayer {
-    onednn::Step key_value;  // normed to qkv
-    onednn::Step query;      // normed's class tokens to query
-    onednn::Step proj;       // context, onto pooled
-    onednn::Step fc1;        // normed to hidden
-    onednn::Step fc2;        // activated, onto pooled
+    LinearStep key_value;  // normed to qkv
+    LinearStep query;      // normed's class tokens to query
+    LinearStep proj;       // context, onto pooled
+    LinearStep fc1;        // normed to activated
+    LinearStep fc2;        // activated, onto pooled
   };
 
-  std::optional<onednn::Step> embed;  // patches, onto stream
-  std::vector<Layer> layers;          // every layer, for all tokens
-  std::optional<LastLayer> last;      // where it makes a difference
-  std::optional<onednn::Step> head;   // pooled to logits
+  LinearStep embed;               // patches, onto stream
+  std::vector<Layer> layers;      // every layer, for all tokens
+  std::optional<LastLayer> last;  // where it makes a difference
+  LinearStep head;                // pooled to logits
 
  private:
   const dnnl::memory* Bind(const onednn::MemoryDesc& desc, void* data);
-  onednn::Step Linear(const onednn::Op& op, const dnnl::memory* source,
-                      const PackedLinear& by, const dnnl::memory* target,
-                      Activations& activations);
+  LinearStep OneDnn(const onednn::Op& op, const dnnl::memory* source,
+                    const PackedLinear& by, const dnnl::memory* target,
+                    Activations& activations);
 
   std::deque<dnnl::memory> memory_;  // in a deque: the steps keep pointers
 };

@@ -1,6 +1,8 @@
 // What one image costs in the engine, on the calling thread alone. Cases are
 // named Engine/PRECISION/TOKENS/BATCH; items are images, so that the time of a
-// batch over its size, or items_per_second, compares across batch sizes.
+// batch over its size, or items_per_second, compares across batch sizes. Those
+// named OneDnn/... are computed by oneDNN's matmuls where Engine/... is by our
+// own kernels.
 
 #include <benchmark/benchmark.h>
 
@@ -42,13 +44,15 @@ std::shared_ptr<const VitModel> SharedModel(const VitConfig& config,
                                             const EngineOptions& options) {
   static std::shared_ptr<const VitModel> model;
   static VitConfig made_for;
-  static Precision made_in;
-  if (model == nullptr || made_for != config || made_in != options.precision) {
+  static EngineOptions made_with;
+  if (model == nullptr || made_for != config ||
+      made_with.precision != options.precision ||
+      made_with.only_onednn != options.only_onednn) {
     model.reset();
     auto made = VitModel::Create(testing::RandomModel(config), options);
     if (made.ok()) model = *made;
     made_for = config;
-    made_in = options.precision;
+    made_with = options;
   }
   return model;
 }
@@ -73,18 +77,20 @@ void ClassifyBatches(benchmark::State& state, const VitConfig& config,
 }
 
 void AddCases(const VitConfig& config, int max_batch_size,
-              const std::vector<int>& batches) {
+              const std::vector<int>& batches, bool only_onednn = false) {
   for (const Precision precision : {Precision::kF32, Precision::kInt8}) {
     for (const int batch : batches) {
       benchmark::RegisterBenchmark(
-          absl::StrCat("Engine/", PrecisionName(precision), "/",
-                       config.tokens(), "/", batch)
+          absl::StrCat(only_onednn ? "OneDnn/" : "Engine/",
+                       PrecisionName(precision), "/", config.tokens(), "/",
+                       batch)
               .c_str(),
           [=](benchmark::State& state) {
-            ClassifyBatches(
-                state, config,
-                {.max_batch_size = max_batch_size, .precision = precision},
-                batch);
+            ClassifyBatches(state, config,
+                            {.max_batch_size = max_batch_size,
+                             .precision = precision,
+                             .only_onednn = only_onednn},
+                            batch);
           })
           ->Unit(benchmark::kMicrosecond);
     }
@@ -96,6 +102,11 @@ const bool kAdded = [] {
   AddCases(MnistPatches(7), kMaxBatch, {1, 8, 32});
   AddCases(MnistPatches(4), kMaxBatch, {1, 8, 32});
   AddCases(TinyPatch16(), /*max_batch_size=*/2, {1});
+  for (const int patch_size : {7, 4}) {
+    AddCases(MnistPatches(patch_size), kMaxBatch, {1, 32},
+             /*only_onednn=*/true);
+  }
+  AddCases(TinyPatch16(), /*max_batch_size=*/2, {1}, /*only_onednn=*/true);
   return true;
 }();
 

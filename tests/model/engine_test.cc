@@ -7,15 +7,18 @@
 #include <numeric>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "model/reference.h"
 #include "tests/model/model_builder.h"
 
 namespace vit {
 namespace {
 
+using ::testing::DoubleNear;
 using ::testing::HasSubstr;
 using testing::MnistConfig;
 using ::testing::Not;
+using ::testing::Pointwise;
 using testing::RandomImages;
 using testing::RandomModel;
 using testing::Views;
@@ -23,11 +26,11 @@ using testing::Views;
 // How far single precision may be from the reference's double precision.
 constexpr double kTolerance = 1e-4;
 
-std::unique_ptr<Classifier> MakeClassifier(
-    const VitWeights& weights, int max_batch_size = 8,
-    Precision precision = Precision::kF32) {
-  auto model = VitModel::Create(
-      weights, {.max_batch_size = max_batch_size, .precision = precision});
+std::unique_ptr<Classifier> MakeClassifier(const VitWeights& weights,
+                                           int max_batch_size = 8,
+                                           EngineOptions options = {}) {
+  options.max_batch_size = max_batch_size;
+  auto model = VitModel::Create(weights, options);
   EXPECT_TRUE(model.ok()) << model.status();
   auto classifier = (*model)->NewClassifier();
   EXPECT_TRUE(classifier.ok()) << classifier.status();
@@ -84,21 +87,21 @@ std::vector<VitConfig> Shapes() {
 
 class EngineShapeTest : public ::testing::TestWithParam<VitConfig> {};
 
+// Whoever computes the linear layers.
 TEST_P(EngineShapeTest, AgreesWithTheReferenceInLogitsAndAttention) {
   const VitWeights weights = RandomModel(GetParam());
-  const auto classifier = MakeClassifier(weights);
   const auto images = RandomImages(GetParam().image, 3);
-  const Answers answers = Classify(*classifier, Views(images));
-  for (size_t i = 0; i < images.size(); ++i) {
-    const auto expected = reference::Forward(weights, {.pixels = images[i]});
-    for (size_t c = 0; c < expected.logits.size(); ++c) {
-      EXPECT_NEAR(answers.predictions[i].logits[c], expected.logits[c],
-                  kTolerance);
-    }
-    const auto& found = answers.attention[i].weights;
-    ASSERT_EQ(found.size(), expected.attention.weights.size());
-    for (size_t w = 0; w < found.size(); ++w) {
-      ASSERT_NEAR(found[w], expected.attention.weights[w], kTolerance);
+  for (const bool only_onednn : {false, true}) {
+    const auto classifier =
+        MakeClassifier(weights, 8, {.only_onednn = only_onednn});
+    const Answers answers = Classify(*classifier, Views(images));
+    for (size_t i = 0; i < images.size(); ++i) {
+      const auto expected = reference::Forward(weights, {.pixels = images[i]});
+      EXPECT_THAT(answers.predictions[i].logits,
+                  Pointwise(DoubleNear(kTolerance), expected.logits));
+      EXPECT_THAT(
+          answers.attention[i].weights,
+          Pointwise(DoubleNear(kTolerance), expected.attention.weights));
     }
   }
 }
@@ -162,20 +165,26 @@ TEST(EngineTest, AgreesWithTheReferenceOnTheShapeOfViTTiny) {
 // the last bits.
 constexpr float kSameResult = 1e-5f;
 
-class EnginePrecisionTest : public ::testing::TestWithParam<Precision> {
+class EnginePrecisionTest : public ::testing::TestWithParam<EngineOptions> {
  protected:
   void SetUp() override {
-    if (GetParam() == Precision::kInt8 && !VitModel::SupportsInt8()) {
+    if (GetParam().precision == Precision::kInt8 && !VitModel::SupportsInt8()) {
       GTEST_SKIP() << "this CPU has no exact 8-bit products";
     }
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Precisions, EnginePrecisionTest,
-                         ::testing::Values(Precision::kF32, Precision::kInt8),
-                         [](const auto& test) {
-                           return std::string(PrecisionName(test.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Precisions, EnginePrecisionTest,
+    ::testing::Values(
+        EngineOptions{.precision = Precision::kF32},
+        EngineOptions{.precision = Precision::kInt8},
+        EngineOptions{.precision = Precision::kF32, .only_onednn = true},
+        EngineOptions{.precision = Precision::kInt8, .only_onednn = true}),
+    [](const auto& test) {
+      return absl::StrCat(PrecisionName(test.param.precision),
+                          test.param.only_onednn ? "OfOneDnn" : "");
+    });
 
 TEST_P(EnginePrecisionTest, AResultIsTheSameAloneAndAtEveryPlaceOfEveryBatch) {
   const auto classifier =
@@ -239,7 +248,8 @@ TEST(EngineTest, Int8IsNearTheReferenceInLogitsAndAttention) {
   }
   for (const VitConfig& config : Shapes()) {
     const VitWeights weights = RandomModel(config);
-    const auto classifier = MakeClassifier(weights, 2, Precision::kInt8);
+    const auto classifier =
+        MakeClassifier(weights, 2, {.precision = Precision::kInt8});
     const auto images = RandomImages(config.image, 2);
     const Answers answers = Classify(*classifier, Views(images));
     for (size_t i = 0; i < images.size(); ++i) {
@@ -377,8 +387,7 @@ TEST(EngineTest, ClassifiersOfOneModelComputeAtTheSameTime) {
 }
 
 TEST_P(EnginePrecisionTest, NoKernelIsOneDnnsReference) {
-  auto model =
-      VitModel::Create(RandomModel(MnistConfig()), {.precision = GetParam()});
+  auto model = VitModel::Create(RandomModel(MnistConfig()), GetParam());
   ASSERT_TRUE(model.ok()) << model.status();
   for (const std::string& kernel : (*model)->KernelNames()) {
     EXPECT_THAT(kernel, Not(HasSubstr("ref")));

@@ -90,12 +90,15 @@ TEST(GoldenInt8Test, TheTrainedModelAnswersAsPyTorchWithinItsBound) {
   }
   const GoldenCase c =
       LoadCase(std::string(kSource) + "/model/weights/mnist-vit.safetensors");
-  auto model = VitModel::Create(c.weights, {.precision = Precision::kInt8});
-  ASSERT_TRUE(model.ok()) << model.status();
-  const auto classifier = *(*model)->NewClassifier();
-  const absl::Status status =
-      CheckGolden(*classifier, c.golden, GoldenTolerance(Precision::kInt8));
-  EXPECT_TRUE(status.ok()) << status;
+  for (const bool only_onednn : {false, true}) {
+    auto model = VitModel::Create(
+        c.weights, {.precision = Precision::kInt8, .only_onednn = only_onednn});
+    ASSERT_TRUE(model.ok()) << model.status();
+    const auto classifier = *(*model)->NewClassifier();
+    const absl::Status status =
+        CheckGolden(*classifier, c.golden, GoldenTolerance(Precision::kInt8));
+    EXPECT_TRUE(status.ok()) << status;
+  }
 }
 
 // On every instruction set that the kernels have for this CPU.

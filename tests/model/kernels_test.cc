@@ -10,8 +10,10 @@
 #include <random>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
+#include "model/aligned.h"
 #include "model/reference.h"
 
 namespace vit::kernels {
@@ -71,6 +73,8 @@ TEST_P(KernelTest, GeluInPlaceLeavesWhatIsBehindTheEndAlone) {
 TEST_P(KernelTest, GeluToBytesRoundsAndClamps) {
   const std::vector<float> x = Noise(1003, 2, /*scale=*/4);
   std::vector<uint8_t> found(x.size());
+  // A step of 1/30 is 80 times as wide as the stated error.
+  static_assert(kGeluByteError < 0.5f / 30.0f);
   constexpr float kInverse = 30.0f;
   constexpr float kZero = 9.0f;
   Gelu(x.data(), x.size(), kInverse, kZero, found.data());
@@ -106,6 +110,126 @@ TEST_P(KernelTest, LayerNormIsTheFormula) {
     for (size_t i = 0; i < found.size(); ++i) {
       ASSERT_NEAR(found[i], expected.values[i], 1e-4) << "width " << width;
       ASSERT_NEAR(bytes[i], ToByte(expected.values[i], 1, 0), 1);
+    }
+  }
+}
+
+// A linear layer of noise, and what it makes of noise.
+template <typename Weight>
+class LinearCase {
+ public:
+  using Input = std::conditional_t<sizeof(Weight) == 1, uint8_t, float>;
+  static constexpr size_t kStep = sizeof(Weight) == 1 ? kByteStep : kFloatStep;
+
+  LinearCase(size_t rows, size_t inputs, size_t outputs)
+      : rows_(rows), inputs_(inputs), outputs_(outputs) {
+    std::mt19937 random(static_cast<unsigned>(rows + inputs + outputs));
+    const auto fill = [&](auto& values, int least, int most, float scale) {
+      std::uniform_int_distribution<int> number(least, most);
+      using Value = std::remove_reference_t<decltype(values[0])>;
+      for (auto& value : values) {
+        value = static_cast<Value>(static_cast<float>(number(random)) * scale);
+      }
+    };
+    const size_t padded = LinearBlocks(outputs) * kLinearBlock;
+    weight_.resize(outputs * inputs);
+    ordered_.resize(OrderedWeightSize(inputs, outputs, kStep));
+    scale_.resize(padded);
+    bias_.resize(padded);
+    in_.resize(rows * stride() + kStep);
+    if constexpr (sizeof(Weight) == 1) {
+      fill(weight_, -127, 127, 1);
+      fill(in_, 0, 255, 1);
+      fill(scale_, 1, 100, 1e-6f);
+    } else {
+      fill(weight_, -100, 100, 0.002f);
+      fill(in_, -100, 100, 0.01f);
+      std::ranges::fill(scale_, 1.0f);
+    }
+    fill(bias_, -100, 100, 0.01f);
+    OrderWeights(weight_.data(), inputs, outputs, kStep, ordered_.data());
+  }
+
+  size_t size() const { return rows_ * outputs_; }
+
+  Rows<Input> in() const {
+    return {.data = in_.data(), .stride = stride(), .rows = rows_};
+  }
+  OrderedLinear<Weight> by() const {
+    return {.weight = ordered_.data(),
+            .scale = scale_.data(),
+            .bias = bias_.data(),
+            .inputs = inputs_,
+            .outputs = outputs_};
+  }
+
+  // The exact result at `index` of the output.
+  double Expected(size_t index) const {
+    const size_t o = index % outputs_;
+    double sum = 0;
+    for (size_t i = 0; i < inputs_; ++i) {
+      sum += static_cast<double>(in_[index / outputs_ * stride() + i]) *
+             static_cast<double>(weight_[o * inputs_ + i]);
+    }
+    return sum * double{scale_[o]} + double{bias_[o]};
+  }
+
+ private:
+  size_t stride() const { return inputs_ + 1; }
+
+  size_t rows_, inputs_, outputs_;
+  std::vector<Weight> weight_;
+  AlignedVector<Weight> ordered_;
+  AlignedVector<float> scale_, bias_;
+  std::vector<Input> in_;
+};
+
+template <typename Weight>
+std::vector<LinearCase<Weight>> LinearCases() {
+  std::vector<LinearCase<Weight>> cases;
+  for (const size_t rows : {1, 2, 3, 4, 5, 6, 17}) {
+    for (const size_t inputs : {1, 49, 64}) {
+      for (const size_t outputs : {1, 16, 39, 64, 150}) {
+        cases.emplace_back(rows, inputs, outputs);
+      }
+    }
+  }
+  return cases;
+}
+
+TEST_P(KernelTest, LinearInFloatsIsTheFormulaWithWhatFollows) {
+  if (!HasFloatLinear()) GTEST_SKIP() << "not for this instruction set";
+  for (const auto& c : LinearCases<float>()) {
+    std::vector<float> plain(c.size()), sum(c.size(), 2.0f), gelu(c.size());
+    Linear(c.in(), c.by(), plain.data());
+    LinearAdd(c.in(), c.by(), sum.data());
+    LinearGelu(c.in(), c.by(), gelu.data());
+    for (size_t i = 0; i < c.size(); ++i) {
+      const double expected = c.Expected(i);
+      ASSERT_NEAR(plain[i], expected, 1e-5);
+      ASSERT_NEAR(sum[i], expected + 2, 1e-5);
+      ASSERT_NEAR(gelu[i], reference::Gelu(expected), 1e-5);
+    }
+  }
+}
+
+TEST_P(KernelTest, LinearInBytesIsTheFormulaWithWhatFollows) {
+  if (!HasByteLinear()) GTEST_SKIP() << "not for this instruction set";
+  constexpr float kInverse = 30.0f;
+  constexpr float kZero = 9.0f;
+  for (const auto& c : LinearCases<int8_t>()) {
+    std::vector<float> plain(c.size()), sum(c.size(), 2.0f);
+    std::vector<uint8_t> gelu(c.size());
+    Linear(c.in(), c.by(), plain.data());
+    LinearAdd(c.in(), c.by(), sum.data());
+    LinearGelu(c.in(), c.by(), kInverse, kZero, gelu.data());
+    for (size_t i = 0; i < c.size(); ++i) {
+      const double expected = c.Expected(i);
+      const double tolerance = 1e-5 * (1 + std::abs(expected));
+      ASSERT_NEAR(plain[i], expected, tolerance);
+      ASSERT_NEAR(sum[i], expected + 2, tolerance);
+      ASSERT_NEAR(gelu[i], ToByte(reference::Gelu(expected), kInverse, kZero),
+                  1);
     }
   }
 }
