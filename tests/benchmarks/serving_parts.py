@@ -46,9 +46,7 @@ def servers(model: str) -> list[Server]:
         vit_server("f32", "--precision=f32"),
         Server("ort-aio", (*ort, "--processes=2", "--workers=1", "aio")),
         Server("ort-threads", (*ort, "--workers=2", "threads")),
-        Server(
-            "mosec", (sys.executable, str(here / "serving_mosec.py"), f"--model={model}", f"--port={port}"), "HTTP"
-        ),
+        Server("mosec", (sys.executable, str(here / "serving_mosec.py"), f"--model={model}", f"--port={port}"), "HTTP"),
     ]
 
 

@@ -57,32 +57,25 @@ Answers Classify(Classifier& classifier, std::span<const Image> images) {
 // The shapes that one engine must serve: those of the trained family, and
 // variants of each option.
 std::vector<VitConfig> Shapes() {
-  std::vector<VitConfig> shapes;
-  shapes.push_back(MnistConfig());
   VitConfig small_patches = MnistConfig();  // 50 tokens
   small_patches.patch_size = 4;
   small_patches.depth = 2;
-  shapes.push_back(small_patches);
   VitConfig mean = MnistConfig();  // 16 tokens, none a class token
   mean.depth = 2;
   mean.class_token = false;
   mean.pool = Pool::kAverage;
-  shapes.push_back(mean);
   VitConfig mean_beside_token = mean;
   mean_beside_token.class_token = true;
-  shapes.push_back(mean_beside_token);
   VitConfig bare = MnistConfig();
   bare.depth = 2;
   bare.qkv_bias = bare.proj_bias = bare.mlp_bias = false;
-  shapes.push_back(bare);
   VitConfig odd = MnistConfig();  // nothing a multiple of a register
   odd.depth = 2;
   odd.width = 39;
   odd.heads = 3;
   odd.mlp_width = 101;
   odd.classes = 7;
-  shapes.push_back(odd);
-  return shapes;
+  return {MnistConfig(), small_patches, mean, mean_beside_token, bare, odd};
 }
 
 class EngineShapeTest : public ::testing::TestWithParam<VitConfig> {};
