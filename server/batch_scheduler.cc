@@ -1,11 +1,13 @@
 #include "server/batch_scheduler.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 
 namespace vit {
 namespace {
@@ -41,7 +43,9 @@ absl::Status Rejected(std::string message, Clock::duration retry_after) {
                   " us");
   absl::Status status = absl::ResourceExhaustedError(message);
   const std::chrono::nanoseconds nanoseconds = retry_after;
-  status.SetPayload(kRetryAfter, absl::Cord(absl::StrCat(nanoseconds.count())));
+  // As a view: GCC and Clang disagree on the name of the other constructor.
+  const std::string text = absl::StrCat(nanoseconds.count());
+  status.SetPayload(kRetryAfter, absl::Cord(absl::string_view(text)));
   return status;
 }
 
