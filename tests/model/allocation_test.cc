@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "model/aligned.h"
 #include "model/engine.h"
 #include "tests/model/model_builder.h"
 
@@ -26,10 +27,26 @@ thread_local size_t buffers_allocated = 0;
   if (void* memory = std::malloc(size)) return memory;
   throw std::bad_alloc();
 }
+[[gnu::noinline]] void* operator new(size_t size, std::align_val_t alignment) {
+  if (size >= kBuffer) ++buffers_allocated;
+  const auto step = static_cast<size_t>(alignment);
+  const size_t whole = (size + step - 1) / step * step;
+  if (void* memory = std::aligned_alloc(step, whole)) return memory;
+  throw std::bad_alloc();
+}
 [[gnu::noinline]] void operator delete(void* memory) noexcept {
   std::free(memory);
 }
 [[gnu::noinline]] void operator delete(void* memory, size_t /*size*/) noexcept {
+  std::free(memory);
+}
+
+[[gnu::noinline]] void operator delete(
+    void* memory, std::align_val_t /*alignment*/) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(
+    void* memory, size_t /*size*/, std::align_val_t /*alignment*/) noexcept {
   std::free(memory);
 }
 
@@ -59,6 +76,8 @@ TEST(AllocationTest, ABatchAllocatesNoBuffer) {
   // The count does see a buffer.
   const std::vector<char> buffer(kBuffer);
   EXPECT_EQ(buffers_allocated, 1);
+  const AlignedVector<char> aligned(kBuffer);
+  EXPECT_EQ(buffers_allocated, 2);
 }
 
 }  // namespace
