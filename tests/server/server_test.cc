@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <chrono>
 #include <future>
 #include <numeric>
 #include <thread>
@@ -198,6 +199,9 @@ TEST_F(ServerTest, ACallWhoseDeadlinePassedInTheQueueIsNotComputed) {
   v1::ClassifyResponse response;
   EXPECT_EQ(stub_->Classify(&context, Request(2), &response).error_code(),
             grpc::StatusCode::DEADLINE_EXCEEDED);
+  // The server's deadline counts from the call's arrival: it passes later.
+  EXPECT_EQ(computing->status.wait_for(std::chrono::milliseconds(250)),
+            std::future_status::timeout);
   control_->OpenGate();
   EXPECT_TRUE(computing->status.get().ok());
   server_->Drain();
