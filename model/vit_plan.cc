@@ -29,24 +29,19 @@ kernels::Rows<Input> RowsOf(const dnnl::memory* memory) {
 template <typename Weight>
 using InputOf = std::conditional_t<sizeof(Weight) == 1, uint8_t, float>;
 
+// The result goes to `target`, or with `add` onto what is there: a residual.
 template <typename Weight>
 LinearStep Own(const dnnl::memory* source,
                const kernels::OrderedLinear<Weight>& by,
-               const dnnl::memory* target) {
+               const dnnl::memory* target, bool add) {
   auto* out = static_cast<float*>(target->get_data_handle());
-  return [in = RowsOf<InputOf<Weight>>(source), by, out](const dnnl::stream&) {
-    kernels::Linear(in, by, out);
-    return absl::OkStatus();
-  };
-}
-
-template <typename Weight>
-LinearStep OwnResidual(const dnnl::memory* source,
-                       const kernels::OrderedLinear<Weight>& by,
-                       const dnnl::memory* target) {
-  auto* out = static_cast<float*>(target->get_data_handle());
-  return [in = RowsOf<InputOf<Weight>>(source), by, out](const dnnl::stream&) {
-    kernels::LinearAdd(in, by, out);
+  return [in = RowsOf<InputOf<Weight>>(source), by, out,
+          add](const dnnl::stream&) {
+    if (add) {
+      kernels::LinearAdd(in, by, out);
+    } else {
+      kernels::Linear(in, by, out);
+    }
     return absl::OkStatus();
   };
 }
@@ -118,17 +113,21 @@ VitPlan::VitPlan(const VitConfig& c, Precision precision, int images,
                           int64_t columns) {
     return Bind(Matrix(DataType::f32, height, columns), matrix.data());
   };
+  // oneDNN's op knows by itself whether it adds.
+  const auto apply = [&](const Op& op, const dnnl::memory* from,
+                         const PackedLinear& by, const dnnl::memory* to,
+                         bool add) {
+    if (by.bytes) return Own(from, by.bytes->view, to, add);
+    if (by.floats) return Own(from, by.floats->view, to, add);
+    return OneDnn(op, from, by, to, a);
+  };
   const auto linear = [&](const Op& op, const dnnl::memory* from,
                           const PackedLinear& by, const dnnl::memory* to) {
-    if (by.bytes) return Own(from, by.bytes->view, to);
-    if (by.floats) return Own(from, by.floats->view, to);
-    return OneDnn(op, from, by, to, a);
+    return apply(op, from, by, to, /*add=*/false);
   };
   const auto residual = [&](const Op& op, const dnnl::memory* from,
                             const PackedLinear& by, const dnnl::memory* to) {
-    if (by.bytes) return OwnResidual(from, by.bytes->view, to);
-    if (by.floats) return OwnResidual(from, by.floats->view, to);
-    return OneDnn(op, from, by, to, a);
+    return apply(op, from, by, to, /*add=*/true);
   };
   // In f32, GELU is done where the hidden values are.
   float* hidden = a.hidden.data();
