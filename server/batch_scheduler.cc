@@ -61,16 +61,16 @@ std::optional<Clock::duration> RetryAfter(const absl::Status& status) {
   return std::chrono::nanoseconds(nanoseconds);
 }
 
-// What one worker works on: made once and reused, so that a batch allocates
-// nothing.
+// A classifier and what it works on: made once and reused, so that a batch
+// allocates nothing.
 struct BatchScheduler::Batch {
   struct Dropped {
     BatchTask* task;
     BatchObserver::Drop reason;
   };
 
-  Batch(size_t index, size_t max_batch_size)
-      : worker(index), predictions(max_batch_size) {
+  Batch(std::unique_ptr<Classifier> by, size_t max_batch_size)
+      : classifier(std::move(by)), predictions(max_batch_size) {
     tasks.reserve(max_batch_size);
     dropped.reserve(max_batch_size);
     images.reserve(max_batch_size);
@@ -85,15 +85,29 @@ struct BatchScheduler::Batch {
     computed = false;
   }
 
-  const size_t worker;
+  const std::unique_ptr<Classifier> classifier;
   std::vector<BatchTask*> tasks;
   std::vector<Dropped> dropped;
   std::vector<Image> images;
   std::vector<Attention*> attention;
   std::vector<Prediction> predictions;
   Clock::time_point taken;
+  // Guarded by the scheduler's lock, also while the batch is under way: when it
+  // is expected to be done; long ago if it is free.
+  Clock::time_point expected_end = Clock::time_point::min();
   bool computed = false;
 };
+
+std::vector<std::unique_ptr<BatchScheduler::Batch>> BatchScheduler::NewBatches(
+    std::vector<std::unique_ptr<Classifier>> classifiers,
+    size_t max_batch_size) {
+  std::vector<std::unique_ptr<Batch>> batches;
+  for (std::unique_ptr<Classifier>& classifier : classifiers) {
+    batches.push_back(
+        std::make_unique<Batch>(std::move(classifier), max_batch_size));
+  }
+  return batches;
+}
 
 BatchScheduler::BatchScheduler(
     const BatchSchedulerOptions& options,
@@ -101,16 +115,20 @@ BatchScheduler::BatchScheduler(
     BatchObserver* observer)
     : options_(options),
       observer_(OrNull(observer)),
+      batches_(
+          NewBatches(std::move(classifiers), options.policy.max_batch_size)),
       ring_(options.max_queue_size),
-      expected_ends_(classifiers.size(), Clock::time_point::min()),
       durations_(options.durations),
       cost_(options.durations.cost()) {
+  {
+    MutexLock lock(&mutex_);
+    for (const std::unique_ptr<Batch>& batch : batches_) {
+      free_.push_back(batch.get());
+    }
+  }
   MutexLock lock(&join_mutex_);
-  for (size_t worker = 0; worker < classifiers.size(); ++worker) {
-    workers_.emplace_back(
-        [this, worker, owned = std::move(classifiers[worker])] {
-          Work(worker, owned.get());
-        });
+  for (size_t worker = 0; worker < batches_.size(); ++worker) {
+    workers_.emplace_back([this] { Work(); });
   }
 }
 
@@ -145,7 +163,7 @@ absl::Status BatchScheduler::SubmitAll(std::span<BatchTask* const> tasks,
         ++waiting_;
       }
       observer_->OnQueueDepth(waiting_);
-      to_wake = std::min(tasks.size(), free_workers_);
+      to_wake = std::min(tasks.size(), free_.size());
     }
   }
   for (; to_wake > 0; --to_wake) changed_.NotifyOne();
@@ -183,35 +201,36 @@ void BatchScheduler::Drain() {
     draining_ = true;
   }
   changed_.NotifyAll();
-  MutexLock lock(&join_mutex_);
+  MutexLock join_lock(&join_mutex_);
   for (std::thread& worker : workers_) worker.join();
   workers_.clear();
+  // What other threads compute themselves.
+  MutexLock lock(&mutex_);
+  while (free_.size() < batches_.size()) changed_.Wait(&mutex_);
 }
 
-void BatchScheduler::Work(size_t worker, Classifier* classifier) {
-  Batch batch(worker, options_.policy.max_batch_size);
-  while (Take(&batch)) {
-    AnswerDropped(batch);
-    if (!batch.tasks.empty()) Compute(classifier, &batch);
+void BatchScheduler::Work() {
+  Batch* batch = nullptr;
+  while ((batch = Next(batch)) != nullptr) {
+    AnswerDropped(*batch);
+    if (!batch->tasks.empty()) Compute(batch);
   }
 }
 
-bool BatchScheduler::Take(Batch* batch) {
+BatchScheduler::Batch* BatchScheduler::Next(Batch* done) {
   MutexLock lock(&mutex_);
-  ++free_workers_;
   Clock::time_point now = Clock::now();
-  Learn(*batch, now);
-  batch->Clear();
-  while (true) {
-    const BatchDecision decision =
-        Decide(options_.policy, View(), now, free_workers_);
-    if (decision.take > 0) {
-      batch->taken = now;
-      MoveFromQueue(decision.take, batch);
-      --free_workers_;
-      return true;
+  if (done != nullptr) GiveBack(done, now);
+  while (waiting_ > 0 || !draining_) {
+    BatchDecision decision;
+    if (!free_.empty()) {
+      decision = Decide(options_.policy, View(), now, free_.size());
     }
-    if (draining_ && waiting_ == 0) return false;
+    if (decision.take > 0) {
+      Batch* batch = Begin(now);
+      MoveFromQueue(decision.take, batch);
+      return batch;
+    }
     if (decision.wake_at == Clock::time_point::max()) {
       changed_.Wait(&mutex_);
     } else {
@@ -219,25 +238,77 @@ bool BatchScheduler::Take(Batch* batch) {
     }
     now = Clock::now();
   }
+  return nullptr;
 }
 
-// The duration includes the answers: until they are given, the worker can take
-// no other batch.
-void BatchScheduler::Learn(const Batch& batch, Clock::time_point now) {
-  expected_ends_[batch.worker] = Clock::time_point::min();
-  if (!batch.computed) return;
-  durations_.Learn(batch.tasks.size(), now - batch.taken);
+absl::Status BatchScheduler::ComputeOrSubmit(BatchTask* task,
+                                             Clock::time_point now) {
+  Batch* batch = TakeAlone(task, now);
+  if (batch == nullptr) return Submit(task, now);
+  Compute(batch);
+  bool wake = false;
+  {
+    MutexLock lock(&mutex_);
+    GiveBack(batch, Clock::now());
+    wake = waiting_ > 0 || draining_;
+  }
+  // Those who wait for a task and who waits for the end wait alike.
+  if (wake) changed_.NotifyAll();
+  return absl::OkStatus();
+}
+
+BatchScheduler::Batch* BatchScheduler::TakeAlone(BatchTask* task,
+                                                 Clock::time_point now) {
+  MutexLock lock(&mutex_);
+  const bool idle = waiting_ == 0 && free_.size() == batches_.size() &&
+                    now - last_end_ >= kLull;
+  const bool delayed =
+      options_.policy.max_queue_delay > Clock::duration::zero();
+  const bool quick = cost_.has_value() && cost_->Of(1) <= kAtOnce;
+  if (!idle || delayed || !quick || draining_ || task->deadline <= now) {
+    return nullptr;
+  }
+  task->arrival_ = now;
+  Batch* batch = Begin(now);
+  batch->tasks.push_back(task);
+  Expect(batch);
+  return batch;
+}
+
+BatchScheduler::Batch* BatchScheduler::Begin(Clock::time_point now) {
+  Batch* batch = free_.back();
+  free_.pop_back();
+  batch->Clear();
+  batch->taken = now;
+  return batch;
+}
+
+// The duration includes the answers: until they are given, the batch's thread
+// can take no other.
+void BatchScheduler::GiveBack(Batch* batch, Clock::time_point now) {
+  free_.push_back(batch);
+  last_end_ = now;
+  batch->expected_end = Clock::time_point::min();
+  if (!batch->computed) return;
+  durations_.Learn(batch->tasks.size(), now - batch->taken);
   cost_ = durations_.cost();
   if (cost_.has_value()) observer_->OnCost(*cost_);
+}
+
+void BatchScheduler::Expect(Batch* batch) {
+  if (cost_.has_value() && !batch->tasks.empty()) {
+    batch->expected_end = batch->taken + cost_->Of(batch->tasks.size());
+  }
+  last_batch_.store(batch->tasks.size(), std::memory_order_relaxed);
 }
 
 LoadView BatchScheduler::Load(Clock::time_point now) const {
   LoadView load{.waiting = waiting_,
                 .places = ring_.size() - waiting_,
-                .workers = expected_ends_.size(),
-                .free_workers = free_workers_};
-  for (const Clock::time_point end : expected_ends_) {
-    if (end > now) load.under_way += end - now;
+                .workers = batches_.size(),
+                .free_workers = free_.size()};
+  for (const std::unique_ptr<Batch>& batch : batches_) {
+    if (batch->expected_end > now) load.under_way += batch->expected_end - now;
   }
   return load;
 }
@@ -279,11 +350,7 @@ void BatchScheduler::MoveFromQueue(size_t count, Batch* batch) {
       batch->tasks.push_back(task);
     }
   }
-  if (cost_.has_value() && !batch->tasks.empty()) {
-    expected_ends_[batch->worker] =
-        batch->taken + cost_->Of(batch->tasks.size());
-  }
-  last_batch_.store(batch->tasks.size(), std::memory_order_relaxed);
+  Expect(batch);
   observer_->OnQueueDepth(waiting_);
 }
 
@@ -302,7 +369,7 @@ void BatchScheduler::AnswerDropped(const Batch& batch) {
   }
 }
 
-void BatchScheduler::Compute(Classifier* classifier, Batch* batch) {
+void BatchScheduler::Compute(Batch* batch) {
   const size_t size = batch->tasks.size();
   bool explain = false;
   for (BatchTask* task : batch->tasks) {
@@ -315,7 +382,7 @@ void BatchScheduler::Compute(Classifier* classifier, Batch* batch) {
       explain ? std::span<Attention* const>(batch->attention)
               : std::span<Attention* const>();
   const Clock::time_point start = Clock::now();
-  absl::Status status = classifier->Classify(
+  absl::Status status = batch->classifier->Classify(
       batch->images, std::span(batch->predictions).first(size), attention);
   const Clock::time_point finished = Clock::now();
   const Clock::duration inference = finished - start;

@@ -36,9 +36,10 @@ class BatchTask {
   // queued, it is not computed. Any thread, any time; Done is called still.
   void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
 
-  // Called exactly once for every task that was accepted, by a worker's thread
-  // that holds no lock. The prediction is null unless the status is OK, and is
-  // the worker's: copy what is needed. The task may destroy itself here.
+  // Called exactly once for every task that was accepted, by the thread that
+  // computed it, which holds no lock. The prediction is null unless the status
+  // is OK, and is the scheduler's: copy what is needed. The task may destroy
+  // itself here.
   //
   // DeadlineExceeded and Cancelled: dropped without having been computed.
   // Internal: the classifier failed.
@@ -87,8 +88,8 @@ struct BatchSchedulerOptions {
 // says so.
 std::optional<Clock::duration> RetryAfter(const absl::Status& status);
 
-// Groups tasks into batches and has workers compute them, one thread and one
-// classifier a worker.
+// Groups tasks into batches and has workers compute them, as many threads as
+// there are classifiers. No more batches are under way at once than that.
 //
 // Work-conserving: with no delay configured, no task waits while a worker is
 // free; so at low load a task is computed alone and at once, and batches grow
@@ -127,6 +128,12 @@ class BatchScheduler {
   absl::Status SubmitAll(std::span<BatchTask* const> tasks,
                          Clock::time_point now = Clock::now());
 
+  // The same for one task; but a quick one that comes when nothing else is done
+  // is computed here, and Done called, before this returns: that saves the way
+  // to a worker's thread, which takes as long.
+  absl::Status ComputeOrSubmit(BatchTask* task,
+                               Clock::time_point now = Clock::now());
+
   // Whether batches are of several tasks now, so that their workers have one
   // answer after another to give. Only a hint.
   bool crowded() const {
@@ -145,13 +152,30 @@ class BatchScheduler {
   struct Batch;
 
   static constexpr size_t kCrowd = 4;  // tasks of a batch
+  // What a task may cost that is computed where it comes in, and how long
+  // nothing must have been computed before it. Where tasks follow each other
+  // more closely, batches of them are cheaper.
+  static constexpr Clock::duration kAtOnce = std::chrono::microseconds(200);
+  static constexpr Clock::duration kLull = std::chrono::microseconds(100);
 
-  void Work(size_t worker, Classifier* classifier) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Learns from the worker's last batch, then waits for its next; false if
+  static std::vector<std::unique_ptr<Batch>> NewBatches(
+      std::vector<std::unique_ptr<Classifier>> classifiers,
+      size_t max_batch_size);
+
+  // A worker's thread.
+  void Work() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Gives back the batch that is done, if any, then waits for the next; null if
   // there will be none.
-  bool Take(Batch* batch) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Learn(const Batch& batch, Clock::time_point now)
+  Batch* Next(Batch* done) ABSL_LOCKS_EXCLUDED(mutex_);
+  // A batch with this task alone if it is to be computed at once; else null.
+  Batch* TakeAlone(BatchTask* task, Clock::time_point now)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Learns from the batch and makes its classifier free for another.
+  void GiveBack(Batch* batch, Clock::time_point now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes a free batch, empty.
+  Batch* Begin(Clock::time_point now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Expect(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   LoadView Load(Clock::time_point now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MoveFromQueue(size_t count, Batch* batch)
@@ -159,10 +183,13 @@ class BatchScheduler {
   QueueView View() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   BatchTask* Waiting(size_t index) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AnswerDropped(const Batch& batch);
-  void Compute(Classifier* classifier, Batch* batch);
+  void Compute(Batch* batch);
 
   const BatchSchedulerOptions options_;
   BatchObserver* const observer_;
+  // One for each classifier. One that is not free belongs to the thread that
+  // computes it.
+  const std::vector<std::unique_ptr<Batch>> batches_;
 
   Mutex mutex_;
   CondVar changed_;
@@ -170,11 +197,10 @@ class BatchScheduler {
   std::vector<BatchTask*> ring_ ABSL_GUARDED_BY(mutex_);
   size_t first_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
-  size_t free_workers_ ABSL_GUARDED_BY(mutex_) = 0;
-  // When each worker's batch is expected to be done; long ago if it has none.
-  std::vector<Clock::time_point> expected_ends_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Batch*> free_ ABSL_GUARDED_BY(mutex_);
   DurationModel durations_ ABSL_GUARDED_BY(mutex_);
   std::optional<BatchCost> cost_ ABSL_GUARDED_BY(mutex_);
+  Clock::time_point last_end_ ABSL_GUARDED_BY(mutex_);  // of a batch
   bool hurrying_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 

@@ -61,7 +61,7 @@ class OneImageCall : public grpc::ServerUnaryReactor, public BatchTask {
     if (!valid.ok()) return valid.status();
     image = *valid;
     deadline = Deadline(context);
-    return service_.scheduler->Submit(this, received_);
+    return service_.scheduler->ComputeOrSubmit(this, received_);
   }
 
   // The last use of this object: gRPC may destroy it from here on.

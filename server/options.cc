@@ -38,6 +38,11 @@ ABSL_FLAG(int, max_queue_delay_us, 0,
 ABSL_FLAG(int, max_queue_size, 1024,
           "Most images that wait; more are rejected at once "
           "(VIT_MAX_QUEUE_SIZE)");
+ABSL_FLAG(int, max_calls_per_connection, 0,
+          "Most calls that one connection may have under way, health watches "
+          "and streams included; more wait with the client. 0: enough for two "
+          "full batches for each worker, at least 100 "
+          "(VIT_MAX_CALLS_PER_CONNECTION)");
 ABSL_FLAG(int, drain_timeout_seconds, 30,
           "How long a shutdown lets accepted calls finish "
           "(VIT_DRAIN_TIMEOUT_SECONDS)");
@@ -45,11 +50,17 @@ ABSL_FLAG(int, drain_timeout_seconds, 30,
 namespace vit {
 namespace {
 
-constexpr std::array kFlags = {"model",          "golden",
-                               "address",        "http_address",
-                               "precision",      "workers",
-                               "max_batch_size", "max_queue_delay_us",
-                               "max_queue_size", "drain_timeout_seconds"};
+constexpr std::array kFlags = {"model",
+                               "golden",
+                               "address",
+                               "http_address",
+                               "precision",
+                               "workers",
+                               "max_batch_size",
+                               "max_queue_delay_us",
+                               "max_queue_size",
+                               "max_calls_per_connection",
+                               "drain_timeout_seconds"};
 
 std::string VariableName(const std::string& flag) {
   std::string name = "VIT_";
@@ -117,6 +128,8 @@ absl::Status Validate(const ServerOptions& options) {
                  10'000'000),
       CheckRange("max_queue_size", options.max_queue_size,
                  options.max_batch_size, 1'000'000),
+      CheckRange("max_calls_per_connection", options.max_calls_per_connection,
+                 0, 1'000'000),
       CheckRange("drain_timeout_seconds", options.drain_timeout_seconds, 0,
                  3600)};
   for (const absl::Status& check : checks) {
@@ -142,6 +155,8 @@ absl::StatusOr<ServerOptions> ParseOptions(int argc, char** argv) {
   options.max_batch_size = absl::GetFlag(FLAGS_max_batch_size);
   options.max_queue_delay_us = absl::GetFlag(FLAGS_max_queue_delay_us);
   options.max_queue_size = absl::GetFlag(FLAGS_max_queue_size);
+  options.max_calls_per_connection =
+      absl::GetFlag(FLAGS_max_calls_per_connection);
   options.drain_timeout_seconds = absl::GetFlag(FLAGS_drain_timeout_seconds);
   if (absl::Status status = Validate(options); !status.ok()) return status;
   return options;

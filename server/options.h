@@ -23,7 +23,8 @@ struct ServerOptions {
   int workers = 0;           // threads that compute; 0: the CPUs granted
   int max_batch_size = 0;    // images, 1 to 1024
   int max_queue_delay_us = 0;
-  int max_queue_size = 0;  // images, at least max_batch_size
+  int max_queue_size = 0;            // images, at least max_batch_size
+  int max_calls_per_connection = 0;  // 0: as many as fit workers and batches
   int drain_timeout_seconds = 0;
 };
 

@@ -39,6 +39,20 @@ int MaxMessageBytes(const ServerOptions& options, const ModelInfo& model) {
       std::clamp<int64_t>(needed, kDefaultMessageBytes, kMost));
 }
 
+// Under overload calls then wait with the client, where their deadlines run and
+// the dead ones cost this server nothing, and not unseen in its sockets. Enough
+// for one connection to keep every worker busy; and at least what RFC 9113
+// recommends (section 6.5.2).
+int MaxCallsPerConnection(const ServerOptions& options, size_t workers) {
+  if (options.max_calls_per_connection > 0) {
+    return options.max_calls_per_connection;
+  }
+  constexpr size_t kLeast = 100;
+  constexpr size_t kMost = 1'000'000;
+  return static_cast<int>(
+      std::clamp(2 * workers * options.max_batch_size, kLeast, kMost));
+}
+
 }  // namespace
 
 Server::Server(const ServerOptions& options,
@@ -48,6 +62,7 @@ Server::Server(const ServerOptions& options,
     : options_(options),
       http_(http),
       model_(classifiers.front()->info()),
+      workers_(classifiers.size()),
       metrics_(registry, model_, build),
       scheduler_(SchedulerOptions(options), std::move(classifiers), &metrics_),
       service_({.model = model_,
@@ -74,6 +89,8 @@ absl::Status Server::Listen() {
   grpc::ServerBuilder builder;
   // A port that another process listens on is an error, not a share of it.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             MaxCallsPerConnection(options_, workers_));
   builder.SetMaxReceiveMessageSize(MaxMessageBytes(options_, model_));
   builder.AddListeningPort(options_.address, grpc::InsecureServerCredentials(),
                            &port_);

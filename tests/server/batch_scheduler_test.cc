@@ -5,6 +5,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <future>
 #include <mutex>
 #include <random>
 #include <thread>
@@ -31,6 +32,7 @@ class RecordedTask : public BatchTask {
             const TaskTiming& timing) override {
     std::lock_guard lock(mutex_);
     ++answers_;
+    answered_by_ = std::this_thread::get_id();
     status_ = status;
     timing_ = timing;
     if (prediction != nullptr) label_ = prediction->label;
@@ -54,6 +56,10 @@ class RecordedTask : public BatchTask {
     std::lock_guard lock(mutex_);
     return timing_;
   }
+  std::thread::id answered_by() {
+    std::lock_guard lock(mutex_);
+    return answered_by_;
+  }
 
  private:
   const std::string bytes_;
@@ -63,6 +69,7 @@ class RecordedTask : public BatchTask {
   int label_ = -1;
   absl::Status status_;
   TaskTiming timing_;
+  std::thread::id answered_by_;
 };
 
 class CountingObserver : public BatchObserver {
@@ -256,6 +263,76 @@ TEST_F(BatchSchedulerTest, AnIdleWorkerTriesAndSoLearnsThatItIsQuicker) {
   scheduler_->Drain();
 }
 
+TEST_F(BatchSchedulerTest, AQuickTaskThatComesAloneIsComputedByItsCaller) {
+  Start(2, 1024, {}, Always(std::chrono::microseconds(1)));
+  RecordedTask task(7);
+  ASSERT_TRUE(scheduler_->ComputeOrSubmit(&task).ok());
+  EXPECT_EQ(task.answers(), 1);
+  EXPECT_EQ(task.answered_by(), std::this_thread::get_id());
+  EXPECT_EQ(task.label(), 7);
+  EXPECT_EQ(task.timing().batch_size, 1);
+  EXPECT_EQ(observer_.taken, 1);
+}
+
+TEST_F(BatchSchedulerTest, ATaskThatTakesLongIsLeftToAWorker) {
+  Start(1, 1024, {}, Always(std::chrono::milliseconds(1)));
+  RecordedTask task(7);
+  ASSERT_TRUE(scheduler_->ComputeOrSubmit(&task).ok());
+  EXPECT_TRUE(task.Wait().ok());
+  EXPECT_NE(task.answered_by(), std::this_thread::get_id());
+}
+
+TEST_F(BatchSchedulerTest, TasksThatFollowEachOtherCloselyAreLeftToAWorker) {
+  Start(1, 1024, {}, Always(std::chrono::microseconds(1)));
+  const Clock::time_point now = Clock::now();
+  RecordedTask first(1), second(2);
+  ASSERT_TRUE(scheduler_->ComputeOrSubmit(&first, now).ok());
+  ASSERT_TRUE(scheduler_->ComputeOrSubmit(&second, now).ok());
+  EXPECT_TRUE(second.Wait().ok());
+  EXPECT_EQ(first.answered_by(), std::this_thread::get_id());
+  EXPECT_NE(second.answered_by(), std::this_thread::get_id());
+}
+
+TEST_F(BatchSchedulerTest, WithADelayEveryTaskIsLeftToAWorker) {
+  Start(1, 1024, std::chrono::microseconds(1),
+        Always(std::chrono::microseconds(1)));
+  RecordedTask task(7);
+  ASSERT_TRUE(scheduler_->ComputeOrSubmit(&task).ok());
+  EXPECT_TRUE(task.Wait().ok());
+  EXPECT_NE(task.answered_by(), std::this_thread::get_id());
+}
+
+TEST_F(BatchSchedulerTest, WhatComesWhileACallerComputesIsComputedNext) {
+  Start(1, 1024, {}, Always(std::chrono::microseconds(1)));
+  control_->ShutGate();
+  std::thread caller(
+      [&] { EXPECT_TRUE(scheduler_->ComputeOrSubmit(&first_).ok()); });
+  control_->WaitForBatches(1);
+  RecordedTask second(2), third(3);
+  ASSERT_TRUE(scheduler_->ComputeOrSubmit(&second).ok());
+  ASSERT_TRUE(scheduler_->Submit(&third).ok());
+  control_->OpenGate();
+  EXPECT_TRUE(second.Wait().ok());
+  EXPECT_TRUE(third.Wait().ok());
+  caller.join();
+  EXPECT_THAT(control_->batch_sizes(), ElementsAre(1, 2));
+}
+
+TEST_F(BatchSchedulerTest, ADrainWaitsForWhatACallerComputes) {
+  Start(1, 1024, {}, Always(std::chrono::microseconds(1)));
+  control_->ShutGate();
+  std::thread caller(
+      [&] { EXPECT_TRUE(scheduler_->ComputeOrSubmit(&first_).ok()); });
+  control_->WaitForBatches(1);
+  auto drained = std::async(std::launch::async, [&] { scheduler_->Drain(); });
+  EXPECT_EQ(drained.wait_for(std::chrono::milliseconds(50)),
+            std::future_status::timeout);
+  control_->OpenGate();
+  drained.get();
+  EXPECT_EQ(first_.answers(), 1);
+  caller.join();
+}
+
 TEST_F(BatchSchedulerTest, AFailedBatchTeachesNothing) {
   Start(1);
   control_->FailWith(absl::InternalError("no luck"));
@@ -396,7 +473,10 @@ TEST_F(BatchSchedulerTest, EverythingAcceptedIsAnsweredExactlyOnce) {
         Submission& mine = submissions[thread].emplace_back(i % 256);
         const unsigned kind = random() % 8;
         if (kind == 0) mine.task.deadline = Clock::now();
-        mine.accepted = scheduler_->Submit(&mine.task).ok();
+        const absl::Status status =
+            kind < 5 ? scheduler_->Submit(&mine.task)
+                     : scheduler_->ComputeOrSubmit(&mine.task);
+        mine.accepted = status.ok();
         if (kind == 1) mine.task.Cancel();
         ++submitted;
       }

@@ -87,6 +87,11 @@ TEST(OptionsTest, AQueueSmallerThanABatchIsRejected) {
             absl::StatusCode::kInvalidArgument);
 }
 
+TEST(OptionsTest, ANegativeNumberOfCallsPerConnectionIsRejected) {
+  EXPECT_THAT(Parse({"--max_calls_per_connection=-1"}).status().message(),
+              HasSubstr("--max_calls_per_connection"));
+}
+
 TEST(OptionsTest, AnAddressWithoutAPortIsRejected) {
   for (const char* bad : {"localhost", "localhost:", ":80", "a:b", "a:70000"}) {
     const absl::Status status =

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "server/server.h"
@@ -20,11 +21,12 @@ namespace vit::testing {
 // a real channel to it.
 class ServerFixture : public ::testing::Test {
  protected:
-  void StartServer(int max_queue_size = 64) {
+  void StartServer(int max_queue_size = 64, int max_calls_per_connection = 0) {
     ServerOptions options;
     options.address = "127.0.0.1:0";
     options.max_batch_size = 8;
     options.max_queue_size = max_queue_size;
+    options.max_calls_per_connection = max_calls_per_connection;
     options.drain_timeout_seconds = 20;
     auto http = HttpServer::Start("127.0.0.1:0", {registry_});
     ASSERT_TRUE(http.ok()) << http.status();
@@ -34,10 +36,17 @@ class ServerFixture : public ::testing::Test {
                       {{"version", "test"}}, registry_.get(), http_.get());
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
-    channel_ =
-        grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()),
-                            grpc::InsecureChannelCredentials());
+    channel_ = Connect();
     stub_ = v1::Classifier::NewStub(channel_);
+  }
+
+  // A channel with a connection of its own.
+  std::shared_ptr<grpc::Channel> Connect() const {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    return grpc::CreateCustomChannel(
+        "127.0.0.1:" + std::to_string(server_->port()),
+        grpc::InsecureChannelCredentials(), arguments);
   }
 
   void TearDown() override { control_->OpenGate(); }
@@ -54,6 +63,14 @@ class ServerFixture : public ::testing::Test {
     context.set_deadline(std::chrono::system_clock::now() +
                          std::chrono::seconds(30));
     return stub_->Classify(&context, Request(value), response);
+  }
+
+  // Waits until so many images wait in the queue.
+  void WaitForQueue(int depth) {
+    const std::string line = "vit_queue_depth " + std::to_string(depth) + "\n";
+    while (Metrics().find(line) == std::string::npos) {
+      std::this_thread::yield();
+    }
   }
 
   std::string Metrics() { return HttpAnswer(http_->port(), "GET /metrics"); }

@@ -170,9 +170,7 @@ TEST_F(ServerTest, AFullQueueTellsWhenToComeAgain) {
   auto filling = std::async(std::launch::async, [&] {
     return stub_->ClassifyBatch(&fill_context, fill, &filled);
   });
-  while (Metrics().find("vit_queue_depth 16") == std::string::npos) {
-    std::this_thread::yield();
-  }
+  WaitForQueue(16);
   // As many places are there again after two batches: one of them passes first.
   grpc::ClientContext context;
   v1::ClassifyBatchResponse none;
@@ -206,6 +204,24 @@ TEST_F(ServerTest, ACallWhoseDeadlinePassedInTheQueueIsNotComputed) {
   EXPECT_TRUE(computing->status.get().ok());
   server_->Drain();
   EXPECT_THAT(control_->computed(), ::testing::ElementsAre(1));
+}
+
+TEST_F(ServerTest, CallsBeyondAConnectionsShareWaitWithTheClient) {
+  StartServer(/*max_queue_size=*/64, /*max_calls_per_connection=*/2);
+  const auto other = v1::Classifier::NewStub(Connect());
+  control_->ShutGate();
+  const auto first = StartCall(stub_.get(), Request(1));
+  control_->WaitForBatches(1);
+  const auto second = StartCall(stub_.get(), Request(2));
+  WaitForQueue(1);
+  const auto third = StartCall(stub_.get(), Request(3));
+  const auto fourth = StartCall(other.get(), Request(4));
+  WaitForQueue(2);
+  control_->OpenGate();
+  for (const auto* call : {&first, &second, &third, &fourth}) {
+    EXPECT_TRUE((*call)->status.get().ok());
+  }
+  EXPECT_THAT(control_->computed(), ::testing::ElementsAre(1, 2, 4, 3));
 }
 
 TEST_F(ServerTest, AFailingEngineIsAnInternalErrorAndTheServerGoesOn) {
