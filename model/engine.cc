@@ -128,17 +128,22 @@ class VitClassifier : public Classifier {
         attention, [](const Attention* wanted) { return wanted != nullptr; });
     for (size_t i = 0; i < images.size(); ++i) Start(images[i], i);
     if (absl::Status status = Run(plan.embed); !status.ok()) return status;
-    // The last layer's attention to show needs every token's query.
-    const bool shorten = plan.last.has_value() && !explain;
-    const size_t whole = plan.layers.size() - (shorten ? 1 : 0);
+    MakeRoom(attention);
+    const size_t whole = plan.layers.size() - (plan.last ? 1 : 0);
     for (size_t layer = 0; layer < whole; ++layer) {
-      if (explain) MakeRoom(attention);
       absl::Status status =
           Encode(plan.layers[layer], layer, images.size(), attention);
       if (!status.ok()) return status;
     }
+    // Only to show how all tokens of the last layer attend: an image's answer
+    // is the same whether it, or another of its batch, is explained.
+    if (plan.last && explain) {
+      absl::Status status =
+          SelfAttend(plan.layers.back(), whole, images.size(), attention);
+      if (!status.ok()) return status;
+    }
     Pool(images.size());
-    if (shorten) {
+    if (plan.last) {
       absl::Status status = EncodeClassTokens(*plan.last, images.size());
       if (!status.ok()) return status;
     }
@@ -202,9 +207,20 @@ class VitClassifier : public Classifier {
   // One encoder layer, for all tokens of all images.
   absl::Status Encode(const VitPlan::Layer& layer, size_t index, size_t images,
                       std::span<Attention* const> attention) {
+    absl::Status status = SelfAttend(layer, index, images, attention);
+    if (!status.ok()) return status;
+    if (status = Run(layer.proj); !status.ok()) return status;
+    Norm(weights_.blocks[index].norm2, a_.stream.data(), images * tokens());
+    if (status = Run(layer.fc1); !status.ok()) return status;
+    return Run(layer.fc2);
+  }
+
+  // Its first half up to `context`.
+  absl::Status SelfAttend(const VitPlan::Layer& layer, size_t index,
+                          size_t images,
+                          std::span<Attention* const> attention) {
     const PackedBlock& block = weights_.blocks[index];
-    const size_t rows = images * tokens();
-    Norm(block.norm1, a_.stream.data(), rows);
+    Norm(block.norm1, a_.stream.data(), images * tokens());
     if (absl::Status status = Run(layer.qkv); !status.ok()) return status;
     for (size_t i = 0; i < images; ++i) {
       float* weights = nullptr;
@@ -221,10 +237,7 @@ class VitClassifier : public Classifier {
               .queries = tokens()},
              block.context, i * tokens(), weights);
     }
-    if (absl::Status status = Run(layer.proj); !status.ok()) return status;
-    Norm(block.norm2, a_.stream.data(), rows);
-    if (absl::Status status = Run(layer.fc1); !status.ok()) return status;
-    return Run(layer.fc2);
+    return absl::OkStatus();
   }
 
   // The last encoder layer for the class tokens in `pooled`: they ask all
@@ -232,19 +245,26 @@ class VitClassifier : public Classifier {
   absl::Status EncodeClassTokens(const VitPlan::LastLayer& layer,
                                  size_t images) {
     const PackedBlock& block = weights_.blocks.back();
-    Norm(block.norm1, a_.stream.data(), images * tokens());
-    absl::Status status = Run(layer.key_value);
+    const PackedClassAttention& last = *weights_.last;
+    float* normed = a_.qkv.data();
+    kernels::LayerNorm(NormOf(last.norm, a_.stream.data(), images * tokens()),
+                       normed);
+    absl::Status status = Run(layer.query);
     if (!status.ok()) return status;
-    if (status = Run(layer.query); !status.ok()) return status;
     for (size_t i = 0; i < images; ++i) {
-      const float* key_value = &a_.qkv[i * tokens() * 2 * width()];
-      Attend({.query = &a_.query[i * width()],
-              .query_stride = width(),
-              .key = key_value,
-              .value = key_value + width(),
-              .key_value_stride = 2 * width(),
-              .queries = 1},
-             block.context, i, /*weights=*/nullptr);
+      const kernels::AbsorbedInput in = {
+          .query = &a_.query[i * width()],
+          .data = normed + i * tokens() * width(),
+          .tokens = tokens()};
+      float* scratch = a_.attention_scratch.data();
+      if (in_bytes()) {
+        kernels::AbsorbedAttention(
+            in, last.absorbed, block.context.inverse_scale,
+            block.context.zero_point, &a_.context.bytes[i * width()], scratch);
+      } else {
+        kernels::AbsorbedAttention(in, last.absorbed,
+                                   &a_.context.floats[i * width()], scratch);
+      }
     }
     if (status = Run(layer.proj); !status.ok()) return status;
     Norm(block.norm2, a_.pooled.data(), images);

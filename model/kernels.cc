@@ -8,6 +8,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
 #include "hwy/highway.h"
+#include "model/kernels_absorbed-inl.h"
 #include "model/kernels_attention-inl.h"
 #include "model/kernels_linear-inl.h"
 #include "model/kernels_rows-inl.h"
@@ -43,6 +44,16 @@ void AttendToByte(const AttentionInput& in, float scale, float zero,
   Attend(in, scale, zero, context, stride, weights, scratch);
 }
 
+void AbsorbedToFloat(const AbsorbedInput& in, const AbsorbedWeights& by,
+                     float* context, float* scratch) {
+  AttendAbsorbed(in, by, 1.0f, 0.0f, context, scratch);
+}
+
+void AbsorbedToByte(const AbsorbedInput& in, const AbsorbedWeights& by,
+                    float scale, float zero, uint8_t* context, float* scratch) {
+  AttendAbsorbed(in, by, scale, zero, context, scratch);
+}
+
 void NormToFloat(const NormInput& in, float* out) { NormRows(in, out); }
 void NormToByte(const NormInput& in, uint8_t* out) { NormRows(in, out); }
 
@@ -65,6 +76,8 @@ namespace vit::kernels {
 
 HWY_EXPORT(AttendToFloat);
 HWY_EXPORT(AttendToByte);
+HWY_EXPORT(AbsorbedToFloat);
+HWY_EXPORT(AbsorbedToByte);
 HWY_EXPORT(NormToFloat);
 HWY_EXPORT(NormToByte);
 HWY_EXPORT(GeluToFloat);
@@ -96,6 +109,18 @@ void SelfAttention(const AttentionInput& in, float inverse_scale,
                    float* weights, float* scratch) {
   HWY_DYNAMIC_DISPATCH(AttendToByte)
   (in, inverse_scale, zero_point, context, context_stride, weights, scratch);
+}
+
+void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
+                       float* context, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(AbsorbedToFloat)(in, by, context, scratch);
+}
+
+void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
+                       float inverse_scale, float zero_point, uint8_t* context,
+                       float* scratch) {
+  HWY_DYNAMIC_DISPATCH(AbsorbedToByte)
+  (in, by, inverse_scale, zero_point, context, scratch);
 }
 
 void LayerNorm(const NormInput& in, float* out) {

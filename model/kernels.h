@@ -50,6 +50,44 @@ void SelfAttention(const AttentionInput& in, float inverse_scale,
                    float zero_point, uint8_t* context, size_t context_stride,
                    float* weights, float* scratch);
 
+// Self-attention of one query where nothing else asks: keys and values of the
+// tokens are not made. q . (W_k x + b_k) is (W_k^T q) . x but for q . b_k,
+// which is the same for all keys, and so nothing to softmax; and the weighted
+// sum of W_v x + b_v is W_v (the weighted sum of x) + b_v. (DeepSeek-AI 2024,
+// arXiv 2405.04434, section 2.1.2, absorbs matrices alike.) For 17 tokens that
+// is an eighth of the products.
+inline constexpr size_t kAbsorbedStep = 16;
+constexpr size_t WholeAbsorbedSteps(size_t count) {
+  return (count + kAbsorbedStep - 1) / kAbsorbedStep * kAbsorbedStep;
+}
+// The width is heads * head_width. What a row lacks of whole steps is zero.
+struct AbsorbedWeights {
+  const float* key = nullptr;    // W_k: [width][whole steps of width]
+  const float* value = nullptr;  // W_v^T: [heads][width][steps of head_width]
+  const float* bias = nullptr;   // b_v: [heads][steps of head_width]
+  size_t heads = 0;
+  size_t head_width = 0;
+};
+struct AbsorbedInput {
+  const float* query = nullptr;  // [width], as SelfAttention's
+  // [tokens][width]; up to kAbsorbedStep values behind the last are read, which
+  // may be whatever is finite.
+  const float* data = nullptr;
+  size_t tokens = 0;
+};
+
+// Floats of scratch memory that AbsorbedAttention needs.
+constexpr size_t AbsorbedScratch(size_t tokens, size_t width) {
+  return 2 * WholeAbsorbedSteps(width) + WholeAbsorbedSteps(tokens);
+}
+
+// context: [width], in bytes each value c as c * inverse_scale + zero_point.
+void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
+                       float* context, float* scratch);
+void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
+                       float inverse_scale, float zero_point, uint8_t* context,
+                       float* scratch);
+
 // Layer normalisation (Ba et al. 2016, arXiv 1607.06450): every row becomes
 // (row - mean) / sqrt(variance + epsilon) * gain + shift. `out` is dense. For
 // a quantised result scale and zero point are part of gain and shift.

@@ -181,6 +181,47 @@ LinearWeights EmbedOfPixels(const VitWeights& weights) {
   return embed;
 }
 
+PackedClassAttention PackClassAttention(const BlockWeights& block,
+                                        const VitConfig& c, bool own,
+                                        const Op& query) {
+  const auto width = static_cast<size_t>(c.width);
+  const auto heads = static_cast<size_t>(c.heads);
+  const auto head_width = static_cast<size_t>(c.head_width());
+  const LinearWeights qkv = ScaledQuery(block.qkv, c);
+  const LinearWeights q = Outputs(qkv, width, 0, width);
+  const LinearWeights k = Outputs(qkv, width, width, 2 * width);
+  const LinearWeights v = Outputs(qkv, width, 2 * width, 3 * width);
+  PackedClassAttention packed;
+  packed.norm = PackNorm(block.norm1, {});
+  if (own) {
+    packed.query.floats = PackOwn(q.weight, {}, q.bias, width);
+  } else {
+    packed.query = PackFloat(q, query);
+  }
+  const size_t columns = kernels::WholeAbsorbedSteps(width);
+  const size_t outputs = kernels::WholeAbsorbedSteps(head_width);
+  packed.key.resize(width * columns);
+  packed.value.resize(heads * width * outputs);
+  packed.bias.resize(heads * outputs);
+  for (size_t o = 0; o < width; ++o) {
+    const auto key = k.weight.begin() + static_cast<ptrdiff_t>(o * width);
+    std::copy_n(key, width, &packed.key[o * columns]);
+    const size_t head = o / head_width;
+    const size_t column = o % head_width;
+    for (size_t i = 0; i < width; ++i) {
+      packed.value[(head * width + i) * outputs + column] =
+          v.weight[o * width + i];
+    }
+    if (!v.bias.empty()) packed.bias[head * outputs + column] = v.bias[o];
+  }
+  packed.absorbed = {.key = packed.key.data(),
+                     .value = packed.value.data(),
+                     .bias = packed.bias.data(),
+                     .heads = heads,
+                     .head_width = head_width};
+  return packed;
+}
+
 }  // namespace
 
 bool ReadsClassTokenOnly(const VitConfig& config) {
@@ -208,12 +249,11 @@ VitOps::VitOps(const VitConfig& c, Precision precision, Provider provider,
   const DataType weight = bytes ? DataType::s8 : DataType::f32;
   struct Shape {
     int64_t rows, inputs, outputs;
-    int64_t source_stride = 0, target_stride = 0;
   };
   const auto linear = [&](const Op* order, const Shape& shape, bool bias,
                           bool add) {
     return onednn::MatMul(
-        Matrix(source, shape.rows, shape.inputs, shape.source_stride),
+        Matrix(source, shape.rows, shape.inputs),
         order != nullptr ? order->weights
                          : onednn::Packed(weight, shape.inputs, shape.outputs),
         Matrix(DataType::f32, shape.rows, shape.outputs),
@@ -236,11 +276,11 @@ VitOps::VitOps(const VitConfig& c, Precision precision, Provider provider,
   fc2 = linear(like ? &like->fc2 : nullptr, {rows, c.mlp_width, width},
                c.mlp_bias, true);
   if (ReadsClassTokenOnly(c)) {
-    last_key_value = linear(like ? &like->last_key_value : nullptr,
-                            {rows, width, 2 * width}, c.qkv_bias, false);
-    last_query =
-        linear(like ? &like->last_query : nullptr,
-               {images, width, width, c.tokens() * width}, c.qkv_bias, false);
+    last_query = onednn::MatMul(
+        Matrix(DataType::f32, images, width, c.tokens() * width),
+        like ? like->last_query.weights
+             : onednn::Packed(DataType::f32, width, width),
+        Matrix(DataType::f32, images, width), {.bias = c.qkv_bias});
     last_proj = linear(&proj, {images, width, width}, c.proj_bias, true);
     last_fc1 = linear(&fc1, {images, width, c.mlp_width}, c.mlp_bias, false);
     last_fc2 = linear(&fc2, {images, c.mlp_width, width}, c.mlp_bias, true);
@@ -249,8 +289,8 @@ VitOps::VitOps(const VitConfig& c, Precision precision, Provider provider,
 
 std::vector<const Op*> VitOps::all() const {
   std::vector<const Op*> ops;
-  for (const Op* op : {&embed, &qkv, &proj, &fc1, &fc2, &last_key_value,
-                       &last_query, &last_proj, &last_fc1, &last_fc2, &head}) {
+  for (const Op* op : {&embed, &qkv, &proj, &fc1, &fc2, &last_query, &last_proj,
+                       &last_fc1, &last_fc2, &head}) {
     if (op->primitive) ops.push_back(op);
   }
   return ops;
@@ -304,12 +344,7 @@ PackedWeights::PackedWeights(const VitWeights& weights, Precision precision,
                       .fc2 = pack(block.fc2, c.mlp_width, q.fc2, ops.fc2)});
   }
   if (ReadsClassTokenOnly(c)) {
-    const BlockWeights& last = weights.blocks.back();
-    const LinearWeights qkv = ScaledQuery(last.qkv, c);
-    last_query = pack(Outputs(qkv, width, 0, width), width,
-                      last.quantization.qkv, ops.last_query);
-    last_key_value = pack(Outputs(qkv, width, width, 3 * width), width,
-                          last.quantization.qkv, ops.last_key_value);
+    last = PackClassAttention(weights.blocks.back(), c, own, ops.last_query);
   }
 }
 

@@ -56,6 +56,17 @@ struct ToByte {
   float zero_point = 0;
 };
 
+// The last layer's attention where only the class token's is read, in f32 for
+// every precision: no matrix product is left that bytes would hasten.
+struct PackedClassAttention {
+  PackedNorm norm;
+  PackedLinear query;
+  AlignedVector<float> key;
+  AlignedVector<float> value;
+  AlignedVector<float> bias;
+  kernels::AbsorbedWeights absorbed;  // of these three
+};
+
 struct PackedBlock {
   PackedNorm norm1;
   PackedLinear qkv;
@@ -69,8 +80,7 @@ struct PackedBlock {
 
 // The ops of one number of images. Those of the encoder's layers work on all
 // tokens' rows; where only the class token of the last layer is read, that
-// layer has ops of its own: keys and values of all tokens, and the rest for one
-// row an image.
+// layer has ops of its own, for one row an image.
 //
 // Where our own kernels compute, there is an op for the head only.
 struct VitOps {
@@ -83,7 +93,7 @@ struct VitOps {
   std::vector<const onednn::Op*> all() const;
 
   onednn::Op embed, qkv, proj, fc1, fc2;
-  onednn::Op last_key_value, last_query, last_proj, last_fc1, last_fc2;
+  onednn::Op last_query, last_proj, last_fc1, last_fc2;
   onednn::Op head;  // in f32 always: it is small, and its result is the answer
 };
 
@@ -102,7 +112,7 @@ struct PackedWeights {
   // adds whatever the pixels.
   std::vector<float> start;
   std::vector<PackedBlock> blocks;
-  PackedLinear last_key_value, last_query;
+  std::optional<PackedClassAttention> last;  // if ReadsClassTokenOnly
   PackedNorm head_norm;
   PackedLinear head;
 };

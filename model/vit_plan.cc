@@ -75,7 +75,8 @@ Activations::Activations(const VitConfig& c, Precision precision, int images) {
   query.resize(count * c.width);
   logits.resize(count * c.classes);
   attention_scratch.resize(
-      kernels::AttentionScratch(c.tokens(), c.head_width()));
+      std::max(kernels::AttentionScratch(c.tokens(), c.head_width()),
+               kernels::AbsorbedScratch(c.tokens(), c.width)));
 }
 
 const dnnl::memory* VitPlan::Bind(const onednn::MemoryDesc& desc, void* data) {
@@ -106,8 +107,8 @@ VitPlan::VitPlan(const VitConfig& c, Precision precision, int images,
       precision == Precision::kInt8 ? DataType::u8 : DataType::f32;
   const int64_t rows = int64_t{images} * c.tokens();
   const auto input = [&](Activations::Input& matrix, int64_t height,
-                         int64_t columns, int64_t stride = 0) {
-    return Bind(Matrix(source, height, columns, stride), matrix.data());
+                         int64_t columns) {
+    return Bind(Matrix(source, height, columns), matrix.data());
   };
   const auto floats = [&](AlignedVector<float>& matrix, int64_t height,
                           int64_t columns) {
@@ -184,12 +185,11 @@ VitPlan::VitPlan(const VitConfig& c, Precision precision, int images,
   const dnnl::memory* pooled = floats(a.pooled, images, c.width);
   if (ReadsClassTokenOnly(c)) {
     const PackedBlock& block = weights.blocks.back();
-    const dnnl::memory* class_tokens =
-        input(a.normed, images, c.width, int64_t{c.tokens()} * c.width);
+    const dnnl::memory* class_tokens = Bind(
+        Matrix(DataType::f32, images, c.width, int64_t{c.tokens()} * c.width),
+        a.qkv.data());
     last = {
-        .key_value = linear(ops.last_key_value, normed, weights.last_key_value,
-                            floats(a.qkv, rows, 2 * c.width)),
-        .query = linear(ops.last_query, class_tokens, weights.last_query,
+        .query = linear(ops.last_query, class_tokens, weights.last->query,
                         floats(a.query, images, c.width)),
         .proj = residual(ops.last_proj, input(a.context, images, c.width),
                          block.proj, pooled),

@@ -33,7 +33,7 @@ struct Activations {
   Input patches;                // pixels; those of a class token stay zero
   AlignedVector<float> stream;  // the residual stream, width
   Input normed;                 // width
-  AlignedVector<float> qkv;     // 3 x width, or in the last layer 2 x width
+  AlignedVector<float> qkv;     // 3 x width; for the class tokens' layer normed
   Input context;                // the heads' results side by side, width
   AlignedVector<float> hidden;  // before GELU, mlp_width
   Input activated;              // GELU of it; in f32 it is done in place
@@ -68,11 +68,10 @@ class VitPlan {
   };
   // The last layer for the class token only.
   struct LastLayer {
-    LinearStep key_value;  // normed to qkv
-    LinearStep query;      // normed's class tokens to query
-    LinearStep proj;       // context, onto pooled
-    LinearStep fc1;        // normed to activated
-    LinearStep fc2;        // activated, onto pooled
+    LinearStep query;  // the class tokens that are in qkv, to query
+    LinearStep proj;   // context, onto pooled
+    LinearStep fc1;    // normed to activated
+    LinearStep fc2;    // activated, onto pooled
   };
 
   LinearStep embed;               // patches, onto stream

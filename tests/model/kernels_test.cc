@@ -114,6 +114,97 @@ TEST_P(KernelTest, LayerNormIsTheFormula) {
   }
 }
 
+// The attention of one query as the papers state it, with keys and values.
+std::vector<double> OneQuery(const std::vector<float>& query,
+                             const std::vector<float>& x, size_t tokens,
+                             size_t heads, size_t head_width,
+                             const std::vector<float>& key,
+                             const std::vector<float>& value,
+                             const std::vector<float>& bias) {
+  const size_t width = heads * head_width;
+  const auto project = [&](const std::vector<float>& weight, size_t output,
+                           size_t token) {
+    double sum = 0;
+    for (size_t i = 0; i < width; ++i) {
+      sum += double{weight[output * width + i]} * x[token * width + i];
+    }
+    return sum;
+  };
+  std::vector<double> context(width);
+  for (size_t h = 0; h < heads; ++h) {
+    std::vector<double> weights(tokens);
+    double total = 0;
+    for (size_t t = 0; t < tokens; ++t) {
+      double score = 0;
+      for (size_t d = h * head_width; d < (h + 1) * head_width; ++d) {
+        score += query[d] * project(key, d, t);
+      }
+      weights[t] = std::exp(score);
+      total += weights[t];
+    }
+    for (size_t d = h * head_width; d < (h + 1) * head_width; ++d) {
+      context[d] = bias[d];
+      for (size_t t = 0; t < tokens; ++t) {
+        context[d] += weights[t] / total * project(value, d, t);
+      }
+    }
+  }
+  return context;
+}
+
+TEST_P(KernelTest, AbsorbedAttentionIsThatOfKeysAndValues) {
+  for (const auto& [tokens, heads, head_width] :
+       {std::tuple<size_t, size_t, size_t>{17, 4, 16},
+        {1, 1, 1},
+        {5, 3, 13},
+        {50, 2, 24},
+        {197, 3, 64}}) {
+    const size_t width = heads * head_width;
+    const size_t columns = WholeAbsorbedSteps(width);
+    const size_t outputs = WholeAbsorbedSteps(head_width);
+    const float scale = 1.0f / std::sqrt(static_cast<float>(width));
+    const std::vector<float> query = Noise(width, 1);
+    const std::vector<float> x = Noise(tokens * width + kAbsorbedStep, 2);
+    const std::vector<float> key = Noise(width * width, 3, scale);
+    const std::vector<float> value = Noise(width * width, 4, scale);
+    const std::vector<float> bias = Noise(width, 5);
+    AlignedVector<float> keys(width * columns);
+    AlignedVector<float> values(heads * width * outputs);
+    AlignedVector<float> biases(heads * outputs);
+    for (size_t o = 0; o < width; ++o) {
+      const size_t head = o / head_width;
+      const size_t column = o % head_width;
+      for (size_t i = 0; i < width; ++i) {
+        keys[o * columns + i] = key[o * width + i];
+        values[(head * width + i) * outputs + column] = value[o * width + i];
+      }
+      biases[head * outputs + column] = bias[o];
+    }
+    const AbsorbedInput in = {
+        .query = query.data(), .data = x.data(), .tokens = tokens};
+    const AbsorbedWeights by = {.key = keys.data(),
+                                .value = values.data(),
+                                .bias = biases.data(),
+                                .heads = heads,
+                                .head_width = head_width};
+    constexpr float kInverse = 40.0f;
+    constexpr float kZero = 128.0f;
+    std::vector<float> scratch(AbsorbedScratch(tokens, width));
+    std::vector<float> found(width + 1, -7.0f);
+    std::vector<uint8_t> bytes(width + 1, 77);
+    AbsorbedAttention(in, by, found.data(), scratch.data());
+    AbsorbedAttention(in, by, kInverse, kZero, bytes.data(), scratch.data());
+    const std::vector<double> expected =
+        OneQuery(query, x, tokens, heads, head_width, key, value, bias);
+    for (size_t d = 0; d < width; ++d) {
+      ASSERT_NEAR(found[d], expected[d], 1e-4) << tokens << " tokens";
+      ASSERT_NEAR(bytes[d], ToByte(expected[d], kInverse, kZero), 1);
+    }
+    EXPECT_EQ(found[width], -7.0f);
+    EXPECT_EQ(bytes[width], 77);
+  }
+}
+
 // A linear layer of noise, and what it makes of noise.
 template <typename Weight>
 class LinearCase {
