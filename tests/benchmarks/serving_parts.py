@@ -24,6 +24,7 @@ MANY = (("one", FULL), ("batch", 1), ("batch", 2), ("batch", 4), ("stream", 1), 
 DEFAULT = vit_server("default")
 OPEN = (DEFAULT, vit_server("no batching", "--max_batch_size=1"), vit_server("1 ms", "--max_queue_delay_us=1000"))
 OPEN_SHARES = (0.2, 0.5, 0.8)
+TRITON = ghz.ROOT / "build/triton-venv"
 OVERLOADS = (0.8, 1, 2, 4, 10)
 OVERLOAD_DEADLINE_MS = 50
 STARTS = 9
@@ -34,20 +35,37 @@ Part = dict[str, object]
 
 
 def servers(model: str) -> list[Server]:
-    """All that the closed loop compares. `model` is the network as an ONNX file."""
+    """All that the closed loop compares. `model` is the network as an ONNX file. Triton only if it is installed."""
     here = ghz.ROOT / "tests/benchmarks"
     ort = (sys.executable, str(here / "serving_ort.py"), f"--model={model}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return [
+    mosec = (sys.executable, str(here / "serving_mosec.py"), f"--model={model}")
+    triton = (str(TRITON / "bin/python"), str(here / "serving_triton.py"), f"--model={model}")
+    found = [
         Server("floor", (str(BIN / "vit-floor"),)),
         vit_server("int8", "--precision=int8"),
         vit_server("f32", "--precision=f32"),
         Server("ort-aio", (*ort, "--processes=2", "--workers=1", "aio")),
         Server("ort-threads", (*ort, "--workers=2", "threads")),
-        Server("mosec", (sys.executable, str(here / "serving_mosec.py"), f"--model={model}", f"--port={port}"), "HTTP"),
+        Server("mosec", (*mosec, f"--port={free_port()}"), "HTTP"),
     ]
+    if triton_packages():
+        backend, own = ((*triton, f"--port={free_port()}", form) for form in ("backend", "pytriton"))
+        found.append(Server("triton", backend, "OIP", "Started GRPCInferenceService at"))
+        found.append(Server("pytriton", own, "OIP"))
+    return found
+
+
+def triton_packages() -> list[str]:
+    """What scripts/bench-serving has installed of Triton: nothing where that can't be done."""
+    installed = TRITON / "requirements.txt"
+    return installed.read_text().split() if installed.exists() else []
+
+
+def free_port() -> int:
+    """For a server that can't choose one by itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def turns(options: Options, chosen: Iterable[Server], what: str) -> Iterator[tuple[int, Running]]:
