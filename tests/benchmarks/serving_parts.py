@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import socket
 import statistics
 import subprocess
@@ -58,7 +59,7 @@ def servers(model: str) -> list[Server]:
 def triton_packages() -> list[str]:
     """What scripts/bench-serving has installed of Triton: nothing where that can't be done."""
     installed = TRITON / "requirements.txt"
-    return installed.read_text().split() if installed.exists() else []
+    return re.findall(r"\S+==\S+", installed.read_text()) if installed.exists() else []
 
 
 def free_port() -> int:
