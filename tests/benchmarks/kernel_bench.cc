@@ -6,17 +6,16 @@
 
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <random>
 #include <string>
 #include <type_traits>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "model/aligned.h"
 #include "model/kernels.h"
+#include "tests/benchmarks/least.h"
 
 namespace vit::kernels {
 namespace {
@@ -167,9 +166,7 @@ void AddCase(const std::string& precision, const std::string& name,
                                             Counter::kInvert));
       })
       ->Unit(benchmark::kMicrosecond)
-      ->ComputeStatistics("min", [](const std::vector<double>& times) {
-        return *std::min_element(times.begin(), times.end());
-      });
+      ->ComputeStatistics("min", Least);
 }
 
 template <typename Input>
