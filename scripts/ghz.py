@@ -19,13 +19,13 @@ Report = dict[str, Any]
 
 
 def start_server(
-    command: Sequence[str], log_path: pathlib.Path, protocol: str = "gRPC"
+    command: Sequence[str], log_path: pathlib.Path, says: str = "gRPC listening on"
 ) -> tuple[subprocess.Popen[bytes], str]:
-    """Starts a server that says `gRPC listening on ADDRESS` once it is ready; returns its process and that address."""
+    """Starts a server that says these words and its address once it is ready; returns its process and the address."""
     with log_path.open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
     for _ in range(1200):
-        address = listening(protocol, log_path)
+        address = listening(says, log_path)
         if address:
             return server, address
         if server.poll() is not None:
@@ -35,9 +35,9 @@ def start_server(
     sys.exit(f"error: the server did not start; see {log_path}")
 
 
-def listening(protocol: str, log_path: pathlib.Path) -> str:
-    """Where the server of this log listens for a protocol, gRPC or HTTP; empty if it has not said so."""
-    found = re.search(rf"{protocol} listening on ([^\s\"]+)", log_path.read_text())
+def listening(says: str, log_path: pathlib.Path) -> str:
+    """The address that follows these words in a server's log; empty if they are not there yet."""
+    found = re.search(rf"{re.escape(says)} ([^\s\"]+)", log_path.read_text())
     return found.group(1) if found else ""
 
 

@@ -12,11 +12,18 @@ docker_answers() { docker info >/dev/null 2>&1; }
 BUILDAH=(env BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs buildah --root "$IMAGE_DIR/storage" --runroot "$IMAGE_DIR/run")
 buildah() { "${BUILDAH[@]}" "$@"; }
 
-# Prints the size of the image, or nothing if there is none.
+# Prints how many bytes the image has when it is unpacked; fails if there is none.
 image_size() {
+  local sizes size
   if docker_answers; then
-    docker image inspect --format '{{.Size}}' "$IMAGE"
+    # Its layers: what `docker image inspect` says is the packed size in some of Docker's stores.
+    sizes=$(docker history --human=false --format '{{.Size}}' "$IMAGE") || return
+    size=$((${sizes//$'\n'/+}))
   else
-    buildah images --json "$IMAGE" | sed -n 's/^ *"size": "\(.*\)",*$/\1/p' | head -n 1
+    # Such as "81.3 MB".
+    sizes=$(buildah images --json "$IMAGE") || return
+    size=$(sed -n 's/^ *"size": "\([0-9.]*\) \(.\)B",*$/\1\2/p' <<<"$sizes" | head -n 1)
+    size=$(numfmt --from=si "${size^^}")
   fi
+  echo "$size"
 }

@@ -41,15 +41,16 @@ python_files() {
   } | sort -u | tr '\n' '\0'
 }
 
-# python_venv NAME: brings the virtual environment build/NAME-venv to what tests/benchmarks/requirements-NAME.txt asks for.
+# python_venv NAME: brings the virtual environment build/NAME-venv to what tests/benchmarks/requirements-NAME.txt asks for;
+# fails if that can't be had here.
 python_venv() {
   local venv=build/$1-venv requirements=tests/benchmarks/requirements-$1.txt
   cmp --silent "$requirements" "$venv/requirements.txt" && return
   log "installing $requirements"
   # The system's Python, whatever else the path may find: it is the one that scripts/setup installs.
-  /usr/bin/python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements"
-  cp "$requirements" "$venv/requirements.txt"
+  /usr/bin/python3 -m venv "$venv" &&
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements" &&
+    cp "$requirements" "$venv/requirements.txt"
 }
 
 # start_server LOG [COMMAND...]: starts vit-server (or COMMAND) on ports of the system's choice and waits until it

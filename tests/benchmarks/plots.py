@@ -29,6 +29,8 @@ LABELS = {
     "ort-aio": "grpc.aio, ONNX Runtime",
     "ort-threads": "grpcio's threads, ONNX Runtime",
     "mosec": "mosec, ONNX Runtime (HTTP, by wrk)",
+    "triton": "Triton, ONNX Runtime",
+    "pytriton": "pytriton, ONNX Runtime",
 }
 
 Points = dict[float, float]

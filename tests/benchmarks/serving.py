@@ -6,7 +6,8 @@ usage: scripts/bench-serving [OPTION...]
 The servers share the machine's cores with their client. Each is started in turn, in rounds; tables show medians.
 
   closed    requests/s, latency and CPU time at 1, 8 and 64 calls in flight; `floor` computes nothing, ort-* are
-            grpcio over ONNX Runtime, mosec is HTTP under wrk; what vit-server adds to the floor and the computation
+            grpcio over ONNX Runtime, triton and pytriton are Triton's over it, mosec is HTTP under wrk; what vit-server
+            adds to the floor and the computation
   many      Classify, ClassifyBatch and ClassifyStream under vit-load against the engine alone on as many cores
   open      latency at 20, 50 and 80 % of the capacity: as by default, without batching, with a delay of 1 ms
   overload  what is answered within 50 ms when up to 10 times the capacity is sent, or as much as vit-load can; here
@@ -32,7 +33,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
 
 import ghz
 from serving_load import output
-from serving_parts import PARTS, servers
+from serving_parts import PARTS, servers, triton_packages
 from serving_process import REPORTS
 
 RESULT = ghz.ROOT / "build/bench-serving.json"
@@ -77,6 +78,7 @@ def about() -> dict[str, object]:
         "commit": output(["git", "describe", "--always", "--dirty"]).strip(),
         "grpc++": output(["pkg-config", "--modversion", "grpc++"]).strip(),
         "ghz": said.strip(),
+        "triton": triton_packages(),
     } | {name: importlib.metadata.version(name) for name in PACKAGES}
 
 

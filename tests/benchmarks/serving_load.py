@@ -51,7 +51,8 @@ def closed(running: Running, concurrency: int, seconds: float) -> Row:
     if running.server.protocol == "HTTP":
         row = measured(running, lambda: _wrk(running, concurrency, seconds))
     else:
-        row = measured(running, lambda: _ghz(running, f"closed-{concurrency}", duration=f"{seconds}s"))
+        changes = _inference_calls() if running.server.protocol == "OIP" else {}
+        row = measured(running, lambda: _ghz(running, f"closed-{concurrency}", duration=f"{seconds}s", **changes))
     return row | {"concurrency": concurrency}
 
 
@@ -97,6 +98,20 @@ def _ghz(running: Running, name: str, **changes: object) -> Row:
         "offered_per_second": report["count"] / seconds,
     }
     return row | {f"p{percent}_ms": ghz.percentile(ok, percent) for percent in ghz.PERCENTILES}
+
+
+def _inference_calls() -> dict[str, str]:
+    """What ghz sends to a server of the Open Inference Protocol: the same images."""
+    tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 28 * 28]}
+    images = json.loads((ghz.CONFIGS / "images.json").read_text())
+    calls = [{"model_name": "vit", "inputs": [tensor], "raw_input_contents": [each["image"]]} for each in images]
+    data = REPORTS / "inference.json"
+    data.write_text(json.dumps(calls))
+    return {
+        "proto": "tests/benchmarks/inference.proto",
+        "call": "inference.GRPCInferenceService.ModelInfer",
+        "data-file": str(data),
+    }
 
 
 def _wrk(running: Running, concurrency: int, seconds: float) -> Row:

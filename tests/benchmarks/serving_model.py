@@ -22,7 +22,10 @@ class Model:
             self.run([bytes(28 * 28)] * size)
 
     def run(self, images: list[bytes]) -> np.ndarray:
-        pixels = np.frombuffer(b"".join(images), np.uint8).reshape(len(images), 1, 28, 28)
+        return self.run_pixels(np.frombuffer(b"".join(images), np.uint8))
+
+    def run_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        pixels = pixels.reshape(-1, 1, 28, 28)
         (logits,) = self.session.run(None, {self.input: (pixels.astype(np.float32) * SCALE - SHIFT)})
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)

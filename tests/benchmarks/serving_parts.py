@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import socket
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ MANY = (("one", FULL), ("batch", 1), ("batch", 2), ("batch", 4), ("stream", 1), 
 DEFAULT = vit_server("default")
 OPEN = (DEFAULT, vit_server("no batching", "--max_batch_size=1"), vit_server("1 ms", "--max_queue_delay_us=1000"))
 OPEN_SHARES = (0.2, 0.5, 0.8)
+TRITON = ghz.ROOT / "build/triton-venv"
 OVERLOADS = (0.8, 1, 2, 4, 10)
 OVERLOAD_DEADLINE_MS = 50
 STARTS = 9
@@ -34,20 +36,37 @@ Part = dict[str, object]
 
 
 def servers(model: str) -> list[Server]:
-    """All that the closed loop compares. `model` is the network as an ONNX file."""
+    """All that the closed loop compares. `model` is the network as an ONNX file. Triton only if it is installed."""
     here = ghz.ROOT / "tests/benchmarks"
     ort = (sys.executable, str(here / "serving_ort.py"), f"--model={model}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return [
+    mosec = (sys.executable, str(here / "serving_mosec.py"), f"--model={model}")
+    triton = (str(TRITON / "bin/python"), str(here / "serving_triton.py"), f"--model={model}")
+    found = [
         Server("floor", (str(BIN / "vit-floor"),)),
         vit_server("int8", "--precision=int8"),
         vit_server("f32", "--precision=f32"),
         Server("ort-aio", (*ort, "--processes=2", "--workers=1", "aio")),
         Server("ort-threads", (*ort, "--workers=2", "threads")),
-        Server("mosec", (sys.executable, str(here / "serving_mosec.py"), f"--model={model}", f"--port={port}"), "HTTP"),
+        Server("mosec", (*mosec, f"--port={free_port()}"), "HTTP"),
     ]
+    if triton_packages():
+        backend, own = ((*triton, f"--port={free_port()}", form) for form in ("backend", "pytriton"))
+        found.append(Server("triton", backend, "OIP", "Started GRPCInferenceService at"))
+        found.append(Server("pytriton", own, "OIP"))
+    return found
+
+
+def triton_packages() -> list[str]:
+    """What scripts/bench-serving has installed of Triton: nothing where that can't be done."""
+    installed = TRITON / "requirements.txt"
+    return re.findall(r"\S+==\S+", installed.read_text()) if installed.exists() else []
+
+
+def free_port() -> int:
+    """For a server that can't choose one by itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def turns(options: Options, chosen: Iterable[Server], what: str) -> Iterator[tuple[int, Running]]:
@@ -213,24 +232,30 @@ def part_start(options: Options) -> Part:
     ]
     for case in json.loads(output([*COMMAND, "--benchmark_filter=^Metrics"]))["benchmarks"]:
         facts.append({"what": f"{case['name']}, CPU, ns a request", "value": case["cpu_time"]})
-    size_said = subprocess.run(
-        ["bash", "-c", "source scripts/lib.sh; source scripts/image-lib.sh; image_size"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd=ghz.ROOT,
-    )
+    image = image_mb()
+    if image:
+        facts.append({"what": "container image unpacked, MB", "value": image})
     lines(facts)
-    image = size_said.stdout.strip() or None
-    print(f"container image: {image or 'none was built'}\n")
-    return {"starts_ms": starts, "facts": facts, "image": image}
+    if not image:
+        print("container image: none, and it can't be built here: see build/image.log; `make image` tries again\n")
+    return {"starts_ms": starts, "facts": facts}
+
+
+def image_mb() -> float | None:
+    """The size of the container image, which is built first if there is none; None if that fails."""
+    ask = ["scripts/image", "--size"]
+    said = subprocess.run(ask, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ghz.ROOT)
+    if said.returncode:
+        say("building the container image")
+        with (ghz.ROOT / "build/image.log").open("w") as log:
+            subprocess.run(["make", "image"], stdout=log, stderr=log, cwd=ghz.ROOT)
+            said = subprocess.run(ask, stdout=subprocess.PIPE, stderr=log, cwd=ghz.ROOT)
+    return int(said.stdout) / 1e6 if said.returncode == 0 else None
 
 
 def start_ms() -> float:
     """From the start of the process to /readyz 200."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [ghz.VIT_SERVER[0], "--address=127.0.0.1:0", f"--http_address=127.0.0.1:{port}"]
     started = time.perf_counter()
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ghz.ROOT)

@@ -17,11 +17,15 @@ REPORTS = ghz.ROOT / "build/serving"
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """How to start a server, and what it answers images by: gRPC or HTTP."""
+    """How to start a server, what it answers images by, and what it says before its address once it is ready.
+
+    The protocol is gRPC for classifier.proto, HTTP, or OIP for the Open Inference Protocol over gRPC.
+    """
 
     name: str
     command: tuple[str, ...]
     protocol: str = "gRPC"
+    says: str = ""  # "PROTOCOL listening on" by default
 
 
 def vit_server(name: str, *flags: str) -> Server:
@@ -36,7 +40,8 @@ class Running:
         self.log = REPORTS / f"{server.name}.log"
 
     def __enter__(self) -> Self:
-        self.process, self.address = ghz.start_server(self.server.command, self.log, self.server.protocol)
+        says = self.server.says or f"{self.server.protocol} listening on"
+        self.process, self.address = ghz.start_server(self.server.command, self.log, says)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -73,7 +78,7 @@ class Running:
 
     def get(self, path: str) -> str:
         """What a vit-server answers over HTTP."""
-        with urllib.request.urlopen(f"http://{ghz.listening('HTTP', self.log)}{path}") as answer:
+        with urllib.request.urlopen(f"http://{ghz.listening('HTTP listening on', self.log)}{path}") as answer:
             return answer.read().decode()
 
     def batches(self) -> tuple[float, float]:
