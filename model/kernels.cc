@@ -19,18 +19,8 @@ namespace vit::kernels::HWY_NAMESPACE {
 template <typename Out>
 void Attend(const AttentionInput& in, float scale, float zero, Out* context,
             size_t stride, float* weights, float* scratch) {
-  const hn::ScalableTag<float> wide;
-  const hn::CappedTag<float, 8> narrow;
-  // The narrower vector where it wastes fewer lanes on absent keys: 17 tokens
-  // are three of eight or two of sixteen.
-  const size_t lanes = hn::Lanes(wide);
-  if (lanes > hn::Lanes(narrow) &&
-      hwy::RoundUpTo(in.tokens, hn::Lanes(narrow)) * 5 <=
-          hwy::RoundUpTo(in.tokens, lanes) * 4) {
-    AttendHeads(narrow, in, scale, zero, context, stride, weights, scratch);
-  } else {
-    AttendHeads(wide, in, scale, zero, context, stride, weights, scratch);
-  }
+  AttendAll(hn::ScalableTag<float>(), in,
+            Answer<Out>{context, stride, scale, zero, weights}, scratch);
 }
 
 void AttendToFloat(const AttentionInput& in, float* context, size_t stride,
@@ -93,9 +83,9 @@ HWY_EXPORT(ByteLinearGelu);
 HWY_EXPORT(Name);
 
 size_t AttentionScratch(size_t tokens, size_t head_width) {
-  // Up to 64 lanes a vector; the transposed keys, and the scores of a few rows.
-  const size_t padded = hwy::RoundUpTo(tokens, 64);
-  return (head_width + kMaxRowsAtOnce) * padded;
+  // A vector of queries, the scores of one, and the rows of four heads, with up
+  // to 64 lanes a vector.
+  return (head_width + tokens + 4) * 64;
 }
 
 void SelfAttention(const AttentionInput& in, float* context,

@@ -36,12 +36,13 @@ struct AttentionInput {
 size_t AttentionScratch(size_t tokens, size_t head_width);
 
 // Softmax(Q K^T) V of every head (Vaswani et al. 2017, arXiv 1706.03762,
-// equation 1); 1 / sqrt(d_k) is expected to be in the queries already.
+// equation 1), the softmax with powers of two: 1 / sqrt(d_k) and the logarithm
+// of e to base 2 are expected to be in the queries already.
 //
 // context: [queries][heads * head_width]. Where `weights` is not null, the
-// softmax is written there: [heads][queries][tokens]. The scores of a few rows
-// at a time live in `scratch`, of AttentionScratch floats; no more of them is
-// ever in memory.
+// softmax is written there: [heads][queries][tokens]. The scores of a few
+// queries at a time live in `scratch`, of AttentionScratch floats; no more of
+// them is ever in memory.
 void SelfAttention(const AttentionInput& in, float* context,
                    size_t context_stride, float* weights, float* scratch);
 

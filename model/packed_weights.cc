@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numbers>
 #include <span>
 
 namespace vit {
@@ -118,11 +119,17 @@ PackedLinear PackInt8(RoundedLinear linear, const Op& op) {
   return packed;
 }
 
-// Softmax(Q K^T / sqrt(d_k)): with the scale in W_q nothing is left to do for
-// it while a batch runs.
+// Factor of the queries in the scores that kernels::SelfAttention takes: the
+// softmax is of powers of two instead of e.
+float QueryFactor(const VitConfig& config) {
+  return std::numbers::log2e_v<float> /
+         std::sqrt(static_cast<float>(config.head_width()));
+}
+
+// With the factor in W_q nothing is left to do for it while a batch runs.
 LinearWeights ScaledQuery(const LinearWeights& qkv, const VitConfig& config) {
   LinearWeights scaled = qkv;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(config.head_width()));
+  const float scale = QueryFactor(config);
   const auto scale_first = [scale](std::vector<float>& values, size_t count) {
     for (size_t i = 0; i < std::min(count, values.size()); ++i) {
       values[i] *= scale;

@@ -139,7 +139,7 @@ std::vector<double> OneQuery(const std::vector<float>& query,
       for (size_t d = h * head_width; d < (h + 1) * head_width; ++d) {
         score += query[d] * project(key, d, t);
       }
-      weights[t] = std::exp(score);
+      weights[t] = std::exp2(score);
       total += weights[t];
     }
     for (size_t d = h * head_width; d < (h + 1) * head_width; ++d) {
@@ -347,7 +347,7 @@ AttentionInput InputOf(const AttentionCase& c, const std::vector<float>& qkv) {
           .head_width = c.head_width};
 }
 
-// Softmax(Q K^T) V of one head in double precision.
+// Softmax(Q K^T) V of one head, with powers of two, in double precision.
 struct ExpectedHead {
   std::vector<std::vector<double>> weights;  // [tokens][tokens]
   std::vector<std::vector<double>> context;  // [tokens][head_width]
@@ -368,7 +368,7 @@ ExpectedHead Expect(const AttentionCase& c, const std::vector<float>& qkv,
       double score = 0;
       for (size_t k = 0; k < c.head_width; ++k)
         score += at(i, 0, k) * at(j, 1, k);
-      sum += row[j] = std::exp(score);
+      sum += row[j] = std::exp2(score);
     }
     std::vector<double> context(c.head_width);
     for (size_t j = 0; j < c.tokens; ++j) {
@@ -382,15 +382,7 @@ ExpectedHead Expect(const AttentionCase& c, const std::vector<float>& qkv,
   return expected;
 }
 
-class AttentionKernelTest
-    : public ::testing::TestWithParam<std::tuple<std::string, AttentionCase>> {
- protected:
-  void SetUp() override { UseTarget(std::get<0>(GetParam())); }
-  void TearDown() override { UseTarget(""); }
-};
-
-TEST_P(AttentionKernelTest, IsTheFormulaInFloatsAndInBytes) {
-  const AttentionCase& c = std::get<1>(GetParam());
+void ExpectFormula(const AttentionCase& c) {
   const size_t width = c.heads * c.head_width;
   const std::vector<float> qkv = Noise(c.tokens * 3 * width, 6, 0.7f);
   const AttentionInput in = InputOf(c, qkv);
@@ -421,6 +413,17 @@ TEST_P(AttentionKernelTest, IsTheFormulaInFloatsAndInBytes) {
   }
 }
 
+class AttentionKernelTest
+    : public ::testing::TestWithParam<std::tuple<std::string, AttentionCase>> {
+ protected:
+  void SetUp() override { UseTarget(std::get<0>(GetParam())); }
+  void TearDown() override { UseTarget(""); }
+};
+
+TEST_P(AttentionKernelTest, IsTheFormulaInFloatsAndInBytes) {
+  ExpectFormula(std::get<1>(GetParam()));
+}
+
 // The last layer asks for one token, from a matrix of its own.
 TEST_P(AttentionKernelTest, OneQueryIsAnsweredAsAmongAll) {
   const AttentionCase& c = std::get<1>(GetParam());
@@ -440,6 +443,15 @@ TEST_P(AttentionKernelTest, OneQueryIsAnsweredAsAmongAll) {
   SelfAttention(in, one.data(), width, nullptr, scratch.data());
   for (size_t k = 0; k < width; ++k) {
     ASSERT_NEAR(one[k], all[last * width + k], 1e-6);
+  }
+}
+
+TEST_P(KernelTest, AttentionIsTheFormulaForAnyNumberOfTokens) {
+  for (size_t tokens = 1; tokens <= 70; ++tokens) {
+    for (const size_t head_width : {1, 6, 16, 20}) {
+      SCOPED_TRACE(testing::Message() << tokens << " tokens of " << head_width);
+      ASSERT_NO_FATAL_FAILURE(ExpectFormula({tokens, 5, head_width}));
+    }
   }
 }
 
