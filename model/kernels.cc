@@ -10,6 +10,7 @@
 #include "hwy/highway.h"
 #include "model/kernels_absorbed-inl.h"
 #include "model/kernels_attention-inl.h"
+#include "model/kernels_byte_attention-inl.h"
 #include "model/kernels_linear-inl.h"
 #include "model/kernels_rows-inl.h"
 
@@ -68,6 +69,8 @@ HWY_EXPORT(AttendToFloat);
 HWY_EXPORT(AttendToByte);
 HWY_EXPORT(AbsorbedToFloat);
 HWY_EXPORT(AbsorbedToByte);
+HWY_EXPORT(HasAttentionInBytes);
+HWY_EXPORT(AttendInBytes);
 HWY_EXPORT(NormToFloat);
 HWY_EXPORT(NormToByte);
 HWY_EXPORT(GeluToFloat);
@@ -78,6 +81,7 @@ HWY_EXPORT(FloatLinear);
 HWY_EXPORT(FloatLinearAdd);
 HWY_EXPORT(FloatLinearGelu);
 HWY_EXPORT(ByteLinear);
+HWY_EXPORT(ByteLinearToByte);
 HWY_EXPORT(ByteLinearAdd);
 HWY_EXPORT(ByteLinearGelu);
 HWY_EXPORT(Name);
@@ -113,6 +117,15 @@ void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
   (in, by, inverse_scale, zero_point, context, scratch);
 }
 
+bool HasByteAttention() { return HWY_DYNAMIC_DISPATCH(HasAttentionInBytes)(); }
+
+void SelfAttention(const ByteAttentionInput& in, float inverse_scale,
+                   float zero_point, uint8_t* context, size_t context_stride,
+                   float* weights, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(AttendInBytes)
+  (in, inverse_scale, zero_point, context, context_stride, weights, scratch);
+}
+
 void LayerNorm(const NormInput& in, float* out) {
   HWY_DYNAMIC_DISPATCH(NormToFloat)(in, out);
 }
@@ -140,6 +153,11 @@ void Linear(const Rows<float>& in, const OrderedLinear<float>& by, float* out) {
 void Linear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
             float* out) {
   HWY_DYNAMIC_DISPATCH(ByteLinear)(in, by, out);
+}
+
+void Linear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
+            uint8_t* out) {
+  HWY_DYNAMIC_DISPATCH(ByteLinearToByte)(in, by, out);
 }
 
 void LinearAdd(const Rows<float>& in, const OrderedLinear<float>& by,

@@ -89,6 +89,34 @@ void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
                        float inverse_scale, float zero_point, uint8_t* context,
                        float* scratch);
 
+// Self-attention in bytes, for instruction sets that have it: AVX-512 with VNNI
+// and VBMI, where `head_width` is a multiple of 16 and `score_step` within the
+// limits below. All bytes have the zero point 128.
+//
+// The scores' products are exact. The softmax's numerators are rounded to
+// bytes, the largest of a row being 255, and are summed up as rounded, so that
+// a row's weights sum to 1; each is within kPowerError of it or half a byte.
+struct ByteAttentionInput {
+  const uint8_t* query = nullptr;  // as in AttentionInput
+  size_t query_stride = 0;
+  const uint8_t* key = nullptr;
+  const uint8_t* value = nullptr;
+  size_t key_value_stride = 0;
+  size_t queries = 0;
+  size_t tokens = 0;
+  size_t heads = 0;
+  size_t head_width = 0;
+  float score_step = 0;  // product of a query's and a key's step
+  float value_step = 0;
+};
+inline constexpr float kLeastScoreStep = 9.0f / 32768.0f;
+inline constexpr float kLargestScoreStep = 9.0f / 256.0f;
+inline constexpr float kPowerError = 0.02f;
+bool HasByteAttention();
+void SelfAttention(const ByteAttentionInput& in, float inverse_scale,
+                   float zero_point, uint8_t* context, size_t context_stride,
+                   float* weights, float* scratch);
+
 // Layer normalisation (Ba et al. 2016, arXiv 1607.06450): every row becomes
 // (row - mean) / sqrt(variance + epsilon) * gain + shift. `out` is dense. For
 // a quantised result scale and zero point are part of gain and shift.
@@ -177,6 +205,10 @@ bool HasByteLinear();
 void Linear(const Rows<float>& in, const OrderedLinear<float>& by, float* out);
 void Linear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
             float* out);
+
+// The same in bytes, what makes bytes of y being part of scale and bias.
+void Linear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
+            uint8_t* out);
 
 // out += y: a residual.
 void LinearAdd(const Rows<float>& in, const OrderedLinear<float>& by,
