@@ -334,6 +334,56 @@ HWY_INLINE void AttendBytes(const ByteAttentionInput& in, size_t h,
   }
 }
 
+// The four quarters' first lanes, in the first quarter and in the last of the
+// others.
+HWY_INLINE __m512i FirstOfQuarters(__m512i v) {
+  return _mm512_permutexvar_epi32(
+      _mm512_setr_epi32(0, 4, 8, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12,
+                        12),
+      v);
+}
+
+// One query's scores with 16 keys from `first` on, or with four if no more are
+// left; for each that is lacking that of the last key.
+HWY_INLINE __m512i ScoresOfOne(const ByteAttentionInput& in,
+                               const uint8_t* query, const uint8_t* key,
+                               size_t first) {
+  const size_t left = in.tokens - first;
+  const size_t stride = in.key_value_stride;
+  key += first * stride;
+  const auto four = [&](__m512i sum, size_t c, size_t j, size_t step) HWY_ATTR {
+    const auto at = [&](size_t r) {
+      return key + std::min(r, left - 1) * stride + c;
+    };
+    const __m512i x = Signed(_mm512_broadcast_i32x4(
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(query + c))));
+    return _mm512_dpbusd_epi32(
+        sum,
+        FourRowsOf16(at(j), at(j + step), at(j + 2 * step), at(j + 3 * step)),
+        x);
+  };
+  __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
+  if (left <= 4) {
+    for (size_t c = 0; c < in.head_width; c += 16) s0 = four(s0, c, 0, 1);
+    s0 = _mm512_add_epi32(s0, _mm512_shuffle_epi32(s0, _MM_PERM_BADC));
+    s0 = _mm512_add_epi32(s0, _mm512_shuffle_epi32(s0, _MM_PERM_CDAB));
+    return FirstOfQuarters(s0);
+  }
+  // Quarter l of vector i is of key 4 l + i.
+  for (size_t c = 0; c < in.head_width; c += 16) {
+    s0 = four(s0, c, 0, 4);
+    s1 = four(s1, c, 1, 4);
+    s2 = four(s2, c, 2, 4);
+    s3 = four(s3, c, 3, 4);
+  }
+  const __m512i s01 = _mm512_add_epi32(_mm512_unpacklo_epi32(s0, s1),
+                                       _mm512_unpackhi_epi32(s0, s1));
+  const __m512i s23 = _mm512_add_epi32(_mm512_unpacklo_epi32(s2, s3),
+                                       _mm512_unpackhi_epi32(s2, s3));
+  return _mm512_add_epi32(_mm512_unpacklo_epi64(s01, s23),
+                          _mm512_unpackhi_epi64(s01, s23));
+}
+
 // Query q of head h.
 HWY_INLINE void AttendOneInBytes(const ByteAttentionInput& in, size_t h,
                                  size_t q, const Powers& powers,
@@ -342,33 +392,9 @@ HWY_INLINE void AttendOneInBytes(const ByteAttentionInput& in, size_t h,
   const size_t column = h * in.head_width;
   const uint8_t* query = in.query + q * in.query_stride + column;
   const uint8_t* key = in.key + column;
-  const size_t stride = in.key_value_stride;
   __m512i largest = _mm512_set1_epi32(-(1 << 30));
   for (size_t j = 0; j < in.tokens; j += 16) {
-    __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
-    for (size_t c = 0; c < in.head_width; c += 16) {
-      const __m512i x = Signed(_mm512_broadcast_i32x4(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(query + c))));
-      // Lane l of vector i is of key 4 l + i; the last key again where there
-      // is none.
-      const auto add = [&](__m512i sum, size_t i) HWY_ATTR {
-        const auto at = [&](size_t r) {
-          return key + std::min(j + r, in.tokens - 1) * stride + c;
-        };
-        return _mm512_dpbusd_epi32(
-            sum, FourRowsOf16(at(i), at(4 + i), at(8 + i), at(12 + i)), x);
-      };
-      s0 = add(s0, 0);
-      s1 = add(s1, 1);
-      s2 = add(s2, 2);
-      s3 = add(s3, 3);
-    }
-    const __m512i s01 = _mm512_add_epi32(_mm512_unpacklo_epi32(s0, s1),
-                                         _mm512_unpackhi_epi32(s0, s1));
-    const __m512i s23 = _mm512_add_epi32(_mm512_unpacklo_epi32(s2, s3),
-                                         _mm512_unpackhi_epi32(s2, s3));
-    const __m512i scores = _mm512_add_epi32(_mm512_unpacklo_epi64(s01, s23),
-                                            _mm512_unpackhi_epi64(s01, s23));
+    const __m512i scores = ScoresOfOne(in, query, key, j);
     largest = _mm512_max_epi32(largest, scores);
     _mm512_storeu_si512(head.scores + j, scores);
   }
@@ -381,11 +407,9 @@ HWY_INLINE void AttendOneInBytes(const ByteAttentionInput& in, size_t h,
     // The first four bytes of each quarter.
     const __m512i e = powers(below, zero, zero, zero);
     const size_t left = std::min<size_t>(16, in.tokens - j);
-    const __m128i bytes = _mm_maskz_mov_epi8(
-        static_cast<__mmask16>((1u << left) - 1),
-        _mm512_castsi512_si128(_mm512_permutexvar_epi32(
-            _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
-            e)));
+    const __m128i bytes =
+        _mm_maskz_mov_epi8(static_cast<__mmask16>((1u << left) - 1),
+                           _mm512_castsi512_si128(FirstOfQuarters(e)));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(head.powers + j), bytes);
     sum = _mm512_dpbusd_epi32(sum, _mm512_zextsi128_si512(bytes),
                               _mm512_set1_epi8(1));
