@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -228,14 +229,21 @@ class VitClassifier : public Classifier {
         weights =
             &attention[i]->weights[index * config_.heads * tokens() * tokens()];
       }
-      const float* qkv = &a_.qkv[i * tokens() * 3 * width()];
-      Attend({.query = qkv,
-              .query_stride = 3 * width(),
-              .key = qkv + width(),
-              .value = qkv + 2 * width(),
-              .key_value_stride = 3 * width(),
-              .queries = tokens()},
-             block.context, i * tokens(), weights);
+      const size_t offset = i * tokens() * 3 * width();
+      const auto attend = [&]<typename Input>(Input in, const auto* qkv) {
+        in.query = qkv;
+        in.query_stride = 3 * width();
+        in.key = qkv + width();
+        in.value = qkv + 2 * width();
+        in.key_value_stride = 3 * width();
+        in.queries = tokens();
+        Attend(in, block.context, i * tokens(), weights);
+      };
+      if (block.attention) {
+        attend(InBytes(*block.attention), &a_.qkv_bytes[offset]);
+      } else {
+        attend(kernels::AttentionInput(), &a_.qkv[offset]);
+      }
     }
     return absl::OkStatus();
   }
@@ -273,8 +281,8 @@ class VitClassifier : public Classifier {
   }
 
   // Self-attention of one image; the result goes to context from `row` on.
-  void Attend(kernels::AttentionInput in, const ToByte& to, size_t row,
-              float* weights) {
+  template <typename Input>
+  void Attend(Input in, const ToByte& to, size_t row, float* weights) {
     in.tokens = tokens();
     in.heads = config_.heads;
     in.head_width = config_.head_width();
@@ -283,10 +291,17 @@ class VitClassifier : public Classifier {
       kernels::SelfAttention(in, to.inverse_scale, to.zero_point,
                              &a_.context.bytes[row * width()], width(), weights,
                              scratch);
-    } else {
+      return;
+    }
+    if constexpr (std::is_same_v<Input, kernels::AttentionInput>) {
       kernels::SelfAttention(in, &a_.context.floats[row * width()], width(),
                              weights, scratch);
     }
+  }
+
+  static kernels::ByteAttentionInput InBytes(const ByteAttention& attention) {
+    return {.score_step = attention.score_step,
+            .value_step = attention.value_step};
   }
 
   void Norm(const PackedNorm& norm, const float* rows, size_t count) {

@@ -34,9 +34,10 @@ struct Activations {
   AlignedVector<float> stream;  // the residual stream, width
   Input normed;                 // width
   AlignedVector<float> qkv;     // 3 x width; for the class tokens' layer normed
-  Input context;                // the heads' results side by side, width
-  AlignedVector<float> hidden;  // before GELU, mlp_width
-  Input activated;              // GELU of it; in f32 it is done in place
+  AlignedVector<uint8_t> qkv_bytes;  // of layers whose attention is in bytes
+  Input context;                     // the heads' results side by side, width
+  AlignedVector<float> hidden;       // before GELU, mlp_width
+  Input activated;                   // GELU of it; in f32 it is done in place
   // One row an image: what the head reads, and the last layer's query.
   AlignedVector<float> pooled;  // [images][width]
   AlignedVector<float> query;   // [images][width]
