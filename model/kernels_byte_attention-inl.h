@@ -40,7 +40,11 @@ struct PowerTable {
   }
   alignas(64) uint8_t bytes[kPowers];
 };
-inline const PowerTable kPowerTable;
+
+inline const PowerTable& Table() {
+  static const PowerTable table;
+  return table;
+}
 
 }  // namespace vit::kernels
 #endif
@@ -89,10 +93,10 @@ struct Powers {
   explicit Powers(float score_step)
       : factor(_mm512_set1_epi16(static_cast<int16_t>(
             std::lround(score_step * (32768.0f / kPowerStep))))),
-        t0(_mm512_load_si512(kPowerTable.bytes)),
-        t1(_mm512_load_si512(kPowerTable.bytes + 64)),
-        t2(_mm512_load_si512(kPowerTable.bytes + 128)),
-        t3(_mm512_load_si512(kPowerTable.bytes + 192)) {}
+        t0(_mm512_load_si512(Table().bytes)),
+        t1(_mm512_load_si512(Table().bytes + 64)),
+        t2(_mm512_load_si512(Table().bytes + 128)),
+        t3(_mm512_load_si512(Table().bytes + 192)) {}
 
   // Of four vectors of distances; each quarter of the result has its lanes of
   // the first, then of the second and so on.
