@@ -40,7 +40,11 @@ struct PowerTable {
   }
   alignas(64) uint8_t bytes[kPowers];
 };
-inline const PowerTable kPowerTable;
+
+inline const PowerTable& Table() {
+  static const PowerTable table;
+  return table;
+}
 
 }  // namespace vit::kernels
 #endif
@@ -50,7 +54,12 @@ inline const PowerTable kPowerTable;
 
 #if VIT_BYTE_ATTENTION
 // Highway 1.0 leaves VNNI out of what it lets the compiler use here.
-HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni,avx512vbmi")
+#undef VIT_BYTE_TARGET
+#undef VIT_BYTE_ATTR
+#define VIT_BYTE_TARGET HWY_TARGET_STR ",avx512vnni,avx512vbmi"
+// Clang doesn't give lambdas what is pushed.
+#define VIT_BYTE_ATTR __attribute__((target(VIT_BYTE_TARGET)))
+HWY_PUSH_ATTRIBUTES(VIT_BYTE_TARGET)
 #else
 HWY_BEFORE_NAMESPACE();
 #endif
@@ -63,7 +72,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Rows of 16 bytes, four in a vector.
 HWY_INLINE __m512i FourRowsOf16(const uint8_t* r0, const uint8_t* r1,
                                 const uint8_t* r2, const uint8_t* r3) {
-  const auto load = [](const uint8_t* row) HWY_ATTR {
+  const auto load = [](const uint8_t* row) VIT_BYTE_ATTR {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(row));
   };
   __m512i rows = _mm512_castsi128_si512(load(r0));
@@ -89,10 +98,10 @@ struct Powers {
   explicit Powers(float score_step)
       : factor(_mm512_set1_epi16(static_cast<int16_t>(
             std::lround(score_step * (32768.0f / kPowerStep))))),
-        t0(_mm512_load_si512(kPowerTable.bytes)),
-        t1(_mm512_load_si512(kPowerTable.bytes + 64)),
-        t2(_mm512_load_si512(kPowerTable.bytes + 128)),
-        t3(_mm512_load_si512(kPowerTable.bytes + 192)) {}
+        t0(_mm512_load_si512(Table().bytes)),
+        t1(_mm512_load_si512(Table().bytes + 64)),
+        t2(_mm512_load_si512(Table().bytes + 128)),
+        t3(_mm512_load_si512(Table().bytes + 192)) {}
 
   // Of four vectors of distances; each quarter of the result has its lanes of
   // the first, then of the second and so on.
@@ -165,7 +174,7 @@ HWY_INLINE void InterleaveValues(const ByteAttentionInput& in,
 HWY_INLINE void InterleaveQueries(const uint8_t* query, size_t stride,
                                   size_t count, size_t width, uint8_t* to) {
   // Lane l of vector i is row 4 l + i.
-  const auto rows = [&](size_t i, size_t c) HWY_ATTR {
+  const auto rows = [&](size_t i, size_t c) VIT_BYTE_ATTR {
     const auto at = [&](size_t r) {
       return query + std::min(r, count - 1) * stride + c;
     };
@@ -194,7 +203,7 @@ HWY_INLINE __m512i ByteScores(const ByteAttentionInput& in, const uint8_t* key,
   const size_t stride = in.key_value_stride;
   __m512i largest = _mm512_set1_epi32(kLeast);
   int32_t* to = head.scores;
-  const auto put = [&](__m512i sum) HWY_ATTR {
+  const auto put = [&](__m512i sum) VIT_BYTE_ATTR {
     largest = _mm512_max_epi32(largest, sum);
     _mm512_storeu_si512(to, sum);
     to += 16;
@@ -245,7 +254,7 @@ HWY_NOINLINE void WeightedBytes(size_t groups, const uint8_t* values,
   __m512i s4 = s0, s5 = s0, s6 = s0, s7 = s0;
   for (size_t g = 0; g < groups; ++g) {
     const __m512i x = _mm512_loadu_si512(values);
-    const auto add = [&](__m512i sum, size_t r) HWY_ATTR {
+    const auto add = [&](__m512i sum, size_t r) VIT_BYTE_ATTR {
       return _mm512_dpbusd_epi32(sum, FourBytes(weights + 4 * r), x);
     };
     s0 = add(s0, 0);
@@ -263,7 +272,7 @@ HWY_NOINLINE void WeightedBytes(size_t groups, const uint8_t* values,
     values += 64;
     weights += step;
   }
-  const auto put = [&](__m512i sum, size_t r) HWY_ATTR {
+  const auto put = [&](__m512i sum, size_t r) VIT_BYTE_ATTR {
     const hn::FixedTag<float, 16> d;
     const hn::Vec<decltype(d)> y = {_mm512_cvtepi32_ps(sum)};
     Put(d, hn::MulAdd(y, hn::Set(d, factor[r]), hn::Set(d, zero)),
@@ -294,7 +303,7 @@ HWY_INLINE void AttendBytes(const ByteAttentionInput& in, size_t h,
   const __m512i largest = ByteScores(in, in.key + column, head);
   __m512i sum = _mm512_setzero_si512();
   for (size_t g = 0; g < head.groups; ++g) {
-    const auto below = [&](size_t i) HWY_ATTR {
+    const auto below = [&](size_t i) VIT_BYTE_ATTR {
       return _mm512_sub_epi32(
           largest, _mm512_loadu_si512(head.scores + (4 * g + i) * 16));
     };
@@ -322,7 +331,7 @@ HWY_INLINE void AttendBytes(const ByteAttentionInput& in, size_t h,
   uint8_t* out = answer.context + first * answer.stride + column;
   for (size_t c = 0; c < in.head_width; c += 16) {
     size_t r = 0;
-    const auto rows = [&](auto n) HWY_ATTR {
+    const auto rows = [&](auto n) VIT_BYTE_ATTR {
       WeightedBytes<n()>(head.groups, head.values + c * head.groups * 4,
                          head.powers + 4 * r, 64, factor + r, answer.zero,
                          out + r * answer.stride + c, answer.stride);
@@ -351,7 +360,8 @@ HWY_INLINE __m512i ScoresOfOne(const ByteAttentionInput& in,
   const size_t left = in.tokens - first;
   const size_t stride = in.key_value_stride;
   key += first * stride;
-  const auto four = [&](__m512i sum, size_t c, size_t j, size_t step) HWY_ATTR {
+  const auto four = [&](__m512i sum, size_t c, size_t j,
+                        size_t step) VIT_BYTE_ATTR {
     const auto at = [&](size_t r) {
       return key + std::min(r, left - 1) * stride + c;
     };
