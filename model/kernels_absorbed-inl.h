@@ -42,10 +42,10 @@ HWY_INLINE V WeightedVector(D d, const float* HWY_RESTRICT factor,
     sum0 = hn::MulAdd(hn::Set(d, factor[r]), hn::LoadU(d, row), sum0);
     sum1 =
         hn::MulAdd(hn::Set(d, factor[r + 1]), hn::LoadU(d, row + stride), sum1);
-    sum2 = hn::MulAdd(hn::Set(d, factor[r + 2]),
-                      hn::LoadU(d, row + 2 * stride), sum2);
-    sum3 = hn::MulAdd(hn::Set(d, factor[r + 3]),
-                      hn::LoadU(d, row + 3 * stride), sum3);
+    sum2 = hn::MulAdd(hn::Set(d, factor[r + 2]), hn::LoadU(d, row + 2 * stride),
+                      sum2);
+    sum3 = hn::MulAdd(hn::Set(d, factor[r + 3]), hn::LoadU(d, row + 3 * stride),
+                      sum3);
   }
   for (; r < rows.rows; ++r, row += stride) {
     sum0 = hn::MulAdd(hn::Set(d, factor[r]), hn::LoadU(d, row), sum0);
@@ -124,8 +124,7 @@ HWY_INLINE float ExpAll(D d, float* HWY_RESTRICT scores, size_t count) {
   // Behind the last score is what is nothing beside the largest, which is 1.
   V sum = hn::Zero(d);
   for (size_t j = 0; j < padded; j += lanes) {
-    const V e =
-        ExpOfNegative(d, hn::Sub(hn::LoadU(d, scores + j), largest));
+    const V e = ExpOfNegative(d, hn::Sub(hn::LoadU(d, scores + j), largest));
     hn::StoreU(e, d, scores + j);
     sum = hn::Add(sum, e);
   }
