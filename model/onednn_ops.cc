@@ -72,6 +72,28 @@ bool HasInt8Products() {
   }
 }
 
+bool HasBf16Products() {
+  switch (dnnl::get_effective_cpu_isa()) {
+    case dnnl::cpu_isa::avx512_core_bf16:
+    case dnnl::cpu_isa::avx512_core_fp16:
+    case dnnl::cpu_isa::avx512_core_amx:
+    case dnnl::cpu_isa::avx512_core_amx_fp16:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool HasBf16Tiles() {
+  switch (dnnl::get_effective_cpu_isa()) {
+    case dnnl::cpu_isa::avx512_core_amx:
+    case dnnl::cpu_isa::avx512_core_amx_fp16:
+      return true;
+    default:
+      return false;
+  }
+}
+
 MemoryDesc Matrix(DataType type, int64_t rows, int64_t columns,
                   int64_t stride) {
   return {{rows, columns}, type, Dims{stride > 0 ? stride : columns, 1}};

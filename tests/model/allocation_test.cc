@@ -53,9 +53,9 @@ thread_local size_t buffers_allocated = 0;
 namespace vit {
 namespace {
 
-TEST(AllocationTest, ABatchAllocatesNoBuffer) {
+void ExpectNoBuffer(Precision precision) {
   auto model = VitModel::Create(testing::RandomModel(testing::MnistConfig()),
-                                {.max_batch_size = 16});
+                                {.max_batch_size = 16, .precision = precision});
   ASSERT_TRUE(model.ok()) << model.status();
   auto classifier = (*model)->NewClassifier();
   ASSERT_TRUE(classifier.ok());
@@ -72,8 +72,15 @@ TEST(AllocationTest, ABatchAllocatesNoBuffer) {
                     .ok());
   }
   EXPECT_EQ(buffers_allocated, 0);
+}
+
+TEST(AllocationTest, ABatchAllocatesNoBuffer) {
+  ExpectNoBuffer(Precision::kF32);
+  if (VitModel::SupportsBf16()) ExpectNoBuffer(Precision::kBf16);
+  if (VitModel::SupportsInt8()) ExpectNoBuffer(Precision::kInt8);
 
   // The count does see a buffer.
+  buffers_allocated = 0;
   const std::vector<char> buffer(kBuffer);
   EXPECT_EQ(buffers_allocated, 1);
   const AlignedVector<char> aligned(kBuffer);
