@@ -82,6 +82,13 @@ void MatmulInput::Attend(const kernels::AttentionInput& in, const ToByte& to,
   }
 }
 
+void MatmulInput::Attend(const kernels::ByteAttentionInput& in,
+                         const ToByte& to, size_t first, float* weights,
+                         float* scratch) {
+  kernels::SelfAttention(in, to.inverse_scale, to.zero_point, &bytes[first],
+                         in.heads * in.head_width, weights, scratch);
+}
+
 void MatmulInput::AttendAbsorbed(const kernels::AbsorbedInput& in,
                                  const kernels::AbsorbedWeights& by,
                                  const ToByte& to, size_t first,
@@ -117,6 +124,7 @@ Activations::Activations(const VitConfig& c, Precision precision, int images) {
   context.Resize(precision, rows * c.width);
   hidden.resize(rows * c.mlp_width);
   if (precision != Precision::kF32) activated.Resize(precision, hidden.size());
+  if (precision == Precision::kInt8) qkv_bytes.resize(rows * 3 * c.width);
   pooled.resize(count * c.width);
   query.resize(count * c.width);
   logits.resize(count * c.classes);

@@ -27,6 +27,9 @@ struct MatmulInput {
   void LayerNorm(const kernels::NormInput& in);  // `to` is part of the gain
   void Attend(const kernels::AttentionInput& in, const ToByte& to, size_t first,
               float* weights, float* scratch);
+  // Its result is in bytes only.
+  void Attend(const kernels::ByteAttentionInput& in, const ToByte& to,
+              size_t first, float* weights, float* scratch);
   void AttendAbsorbed(const kernels::AbsorbedInput& in,
                       const kernels::AbsorbedWeights& by, const ToByte& to,
                       size_t first, float* scratch);
@@ -46,9 +49,10 @@ struct Activations {
   AlignedVector<float> stream;  // the residual stream, width
   MatmulInput normed;           // width
   AlignedVector<float> qkv;     // 3 x width; for the class tokens' layer normed
-  MatmulInput context;          // the heads' results side by side, width
-  AlignedVector<float> hidden;  // before GELU, mlp_width
-  MatmulInput activated;        // GELU of it; in f32 it is done in place
+  AlignedVector<uint8_t> qkv_bytes;  // of layers whose attention is in bytes
+  MatmulInput context;               // the heads' results side by side, width
+  AlignedVector<float> hidden;       // before GELU, mlp_width
+  MatmulInput activated;             // GELU of it; in f32 it is done in place
   // One row an image: what the head reads, and the last layer's query.
   AlignedVector<float> pooled;  // [images][width]
   AlignedVector<float> query;   // [images][width]

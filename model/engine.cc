@@ -211,19 +211,24 @@ class VitClassifier : public Classifier {
         weights =
             &attention[i]->weights[index * config_.heads * tokens() * tokens()];
       }
-      const float* qkv = &a_.qkv[i * tokens() * 3 * width()];
-      a_.context.Attend(
-          {.query = qkv,
-           .query_stride = 3 * width(),
-           .key = qkv + width(),
-           .value = qkv + 2 * width(),
-           .key_value_stride = 3 * width(),
-           .queries = tokens(),
-           .tokens = tokens(),
-           .heads = static_cast<size_t>(config_.heads),
-           .head_width = static_cast<size_t>(config_.head_width())},
-          block.context, i * tokens() * width(), weights,
-          a_.attention_scratch.data());
+      const size_t offset = i * tokens() * 3 * width();
+      const auto attend = [&]<typename Input>(Input in, const auto* qkv) {
+        in.query = qkv;
+        in.query_stride = 3 * width();
+        in.key = qkv + width();
+        in.value = qkv + 2 * width();
+        in.key_value_stride = 3 * width();
+        in.queries = in.tokens = tokens();
+        in.heads = config_.heads;
+        in.head_width = config_.head_width();
+        a_.context.Attend(in, block.context, i * tokens() * width(), weights,
+                          a_.attention_scratch.data());
+      };
+      if (block.attention) {
+        attend(InBytes(*block.attention), &a_.qkv_bytes[offset]);
+      } else {
+        attend(kernels::AttentionInput(), &a_.qkv[offset]);
+      }
     }
     return absl::OkStatus();
   }
@@ -250,6 +255,11 @@ class VitClassifier : public Classifier {
     Norm(block.norm2, a_.pooled.data(), images);
     if (status = Run(layer.fc1); !status.ok()) return status;
     return Run(layer.fc2);
+  }
+
+  static kernels::ByteAttentionInput InBytes(const ByteAttention& attention) {
+    return {.score_step = attention.score_step,
+            .value_step = attention.value_step};
   }
 
   void Norm(const PackedNorm& norm, const float* rows, size_t count) {

@@ -18,7 +18,8 @@ enum class Precision {
   // up in f32.
   kBf16,
   // 8-bit weights, with a scale for each output, and 8-bit activations, with a
-  // scale for each matrix product, summed up in 32 bits.
+  // scale for each matrix product, summed up in 32 bits. On AVX-512 with VNNI
+  // and VBMI those within attention too, if the model's file has their scales.
   kInt8,
 };
 

@@ -10,6 +10,7 @@
 #include "hwy/highway.h"
 #include "model/kernels_absorbed-inl.h"
 #include "model/kernels_attention-inl.h"
+#include "model/kernels_byte_attention-inl.h"
 #include "model/kernels_linear-inl.h"
 #include "model/kernels_rows-inl.h"
 
@@ -19,18 +20,8 @@ namespace vit::kernels::HWY_NAMESPACE {
 template <typename Out>
 void Attend(const AttentionInput& in, float scale, float zero, Out* context,
             size_t stride, float* weights, float* scratch) {
-  const hn::ScalableTag<float> wide;
-  const hn::CappedTag<float, 8> narrow;
-  // The narrower vector where it wastes fewer lanes on absent keys: 17 tokens
-  // are three of eight or two of sixteen.
-  const size_t lanes = hn::Lanes(wide);
-  if (lanes > hn::Lanes(narrow) &&
-      hwy::RoundUpTo(in.tokens, hn::Lanes(narrow)) * 5 <=
-          hwy::RoundUpTo(in.tokens, lanes) * 4) {
-    AttendHeads(narrow, in, scale, zero, context, stride, weights, scratch);
-  } else {
-    AttendHeads(wide, in, scale, zero, context, stride, weights, scratch);
-  }
+  AttendAll(hn::ScalableTag<float>(), in,
+            Answer<Out>{context, stride, scale, zero, weights}, scratch);
 }
 
 void AttendToFloat(const AttentionInput& in, float* context, size_t stride,
@@ -95,6 +86,8 @@ HWY_EXPORT(AttendToByte);
 HWY_EXPORT(AbsorbedToFloat);
 HWY_EXPORT(AbsorbedToBFloat);
 HWY_EXPORT(AbsorbedToByte);
+HWY_EXPORT(HasAttentionInBytes);
+HWY_EXPORT(AttendInBytes);
 HWY_EXPORT(NormToFloat);
 HWY_EXPORT(NormToBFloat);
 HWY_EXPORT(NormToByte);
@@ -111,14 +104,15 @@ HWY_EXPORT(BFloatLinear);
 HWY_EXPORT(BFloatLinearAdd);
 HWY_EXPORT(BFloatLinearGelu);
 HWY_EXPORT(ByteLinear);
+HWY_EXPORT(ByteLinearToByte);
 HWY_EXPORT(ByteLinearAdd);
 HWY_EXPORT(ByteLinearGelu);
 HWY_EXPORT(Name);
 
 size_t AttentionScratch(size_t tokens, size_t head_width) {
-  // Up to 64 lanes a vector; the transposed keys, and the scores of a few rows.
-  const size_t padded = hwy::RoundUpTo(tokens, 64);
-  return (head_width + kMaxRowsAtOnce) * padded;
+  // A vector of queries, the scores of one, and the rows of four heads, with up
+  // to 64 lanes a vector.
+  return (head_width + tokens + 4) * 64;
 }
 
 void SelfAttention(const AttentionInput& in, float* context,
@@ -155,6 +149,15 @@ void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
                        float* scratch) {
   HWY_DYNAMIC_DISPATCH(AbsorbedToByte)
   (in, by, inverse_scale, zero_point, context, scratch);
+}
+
+bool HasByteAttention() { return HWY_DYNAMIC_DISPATCH(HasAttentionInBytes)(); }
+
+void SelfAttention(const ByteAttentionInput& in, float inverse_scale,
+                   float zero_point, uint8_t* context, size_t context_stride,
+                   float* weights, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(AttendInBytes)
+  (in, inverse_scale, zero_point, context, context_stride, weights, scratch);
 }
 
 void LayerNorm(const NormInput& in, float* out) {
@@ -198,6 +201,11 @@ void Linear(const Rows<BFloat16>& in, const OrderedLinear<BFloat16>& by,
 void Linear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
             float* out) {
   HWY_DYNAMIC_DISPATCH(ByteLinear)(in, by, out);
+}
+
+void Linear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
+            uint8_t* out) {
+  HWY_DYNAMIC_DISPATCH(ByteLinearToByte)(in, by, out);
 }
 
 void LinearAdd(const Rows<float>& in, const OrderedLinear<float>& by,

@@ -49,12 +49,13 @@ struct AttentionInput {
 size_t AttentionScratch(size_t tokens, size_t head_width);
 
 // Softmax(Q K^T) V of every head (Vaswani et al. 2017, arXiv 1706.03762,
-// equation 1); 1 / sqrt(d_k) is expected to be in the queries already.
+// equation 1), the softmax with powers of two: 1 / sqrt(d_k) and the logarithm
+// of e to base 2 are expected to be in the queries already.
 //
 // context: [queries][heads * head_width]. Where `weights` is not null, the
-// softmax is written there: [heads][queries][tokens]. The scores of a few rows
-// at a time live in `scratch`, of AttentionScratch floats; no more of them is
-// ever in memory.
+// softmax is written there: [heads][queries][tokens]. The scores of a few
+// queries at a time live in `scratch`, of AttentionScratch floats; no more of
+// them is ever in memory.
 void SelfAttention(const AttentionInput& in, float* context,
                    size_t context_stride, float* weights, float* scratch);
 void SelfAttention(const AttentionInput& in, BFloat16* context,
@@ -104,6 +105,34 @@ void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
 void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
                        float inverse_scale, float zero_point, uint8_t* context,
                        float* scratch);
+
+// Self-attention in bytes, for instruction sets that have it: AVX-512 with VNNI
+// and VBMI, where `head_width` is a multiple of 16 and `score_step` within the
+// limits below. All bytes have the zero point 128.
+//
+// The scores' products are exact. The softmax's numerators are rounded to
+// bytes, the largest of a row being 255, and are summed up as rounded, so that
+// a row's weights sum to 1; each is within kPowerError of it or half a byte.
+struct ByteAttentionInput {
+  const uint8_t* query = nullptr;  // as in AttentionInput
+  size_t query_stride = 0;
+  const uint8_t* key = nullptr;
+  const uint8_t* value = nullptr;
+  size_t key_value_stride = 0;
+  size_t queries = 0;
+  size_t tokens = 0;
+  size_t heads = 0;
+  size_t head_width = 0;
+  float score_step = 0;  // product of a query's and a key's step
+  float value_step = 0;
+};
+inline constexpr float kLeastScoreStep = 9.0f / 32768.0f;
+inline constexpr float kLargestScoreStep = 9.0f / 256.0f;
+inline constexpr float kPowerError = 0.02f;
+bool HasByteAttention();
+void SelfAttention(const ByteAttentionInput& in, float inverse_scale,
+                   float zero_point, uint8_t* context, size_t context_stride,
+                   float* weights, float* scratch);
 
 // Layer normalisation (Ba et al. 2016, arXiv 1607.06450): every row becomes
 // (row - mean) / sqrt(variance + epsilon) * gain + shift. `out` is dense. For
@@ -201,6 +230,10 @@ void Linear(const Rows<BFloat16>& in, const OrderedLinear<BFloat16>& by,
             float* out);
 void Linear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
             float* out);
+
+// The same in bytes, what makes bytes of y being part of scale and bias.
+void Linear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
+            uint8_t* out);
 
 // out += y: a residual.
 void LinearAdd(const Rows<float>& in, const OrderedLinear<float>& by,

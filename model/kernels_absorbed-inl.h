@@ -110,7 +110,7 @@ HWY_INLINE void Products(D d, const float* HWY_RESTRICT by,
   }
 }
 
-// `count` scores to e^(score - largest); their sum. Whole vectors are written.
+// `count` scores to 2^(score - largest); their sum. Whole vectors are written.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE float ExpAll(D d, float* HWY_RESTRICT scores, size_t count) {
   const size_t lanes = hn::Lanes(d);
@@ -124,7 +124,7 @@ HWY_INLINE float ExpAll(D d, float* HWY_RESTRICT scores, size_t count) {
   // Behind the last score is what is nothing beside the largest, which is 1.
   V sum = hn::Zero(d);
   for (size_t j = 0; j < padded; j += lanes) {
-    const V e = ExpOfNegative(d, hn::Sub(hn::LoadU(d, scores + j), largest));
+    const V e = PowerOfTwo(d, hn::Sub(hn::LoadU(d, scores + j), largest));
     hn::StoreU(e, d, scores + j);
     sum = hn::Add(sum, e);
   }

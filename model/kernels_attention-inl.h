@@ -1,7 +1,8 @@
-// Self-attention of one image, head by head: the keys transposed once, then for
-// a few queries at a time the scores, their softmax and the weighted sum of the
-// values, all in registers and the first-level cache. Included once for every
-// instruction set.
+// Self-attention of one image. A vector of queries of one head goes side by
+// side, a lane for each: keys and values are then the same for all lanes and
+// come from where they are, and nothing is summed up across lanes. What is left
+// of the queries, often one, goes one by one, the lanes being keys. Included
+// once for every instruction set.
 
 #if defined(MNIST_VIT_MODEL_KERNELS_ATTENTION_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
@@ -19,32 +20,21 @@
 #include "model/kernels.h"
 #include "model/kernels_memory-inl.h"
 
-#ifndef MNIST_VIT_MODEL_KERNELS_ATTENTION_ONCE
-#define MNIST_VIT_MODEL_KERNELS_ATTENTION_ONCE
-namespace vit::kernels {
-// Queries whose scores are in memory at once.
-inline constexpr size_t kMaxRowsAtOnce = 20;
-}  // namespace vit::kernels
-#endif
-
 HWY_BEFORE_NAMESPACE();
 namespace vit::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// e^x for x <= 0: 2^n times a polynomial of least relative error (7.5e-8) for
-// 2^f, with |f| <= 1/2. Below -87 it stays at the least normal number.
+// 2^x for x <= 0: 2^n times a polynomial of least relative error (7.5e-8) for
+// 2^f, with |f| <= 1/2. Below -126 it stays at the least normal number.
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V ExpOfNegative(D d, V x) {
-  constexpr float kLog2E = 1.44269504f;
+HWY_INLINE V PowerOfTwo(D d, V x) {
   constexpr int kMantissaBits = 23;
   // Added to a small number, it leaves the nearest integer in the lowest bits.
-  constexpr float kRound = 1.5f * (1 << kMantissaBits);
-  const V log2e = hn::Set(d, kLog2E);
-  const V round = hn::Set(d, kRound);
-  const V least = hn::Max(x, hn::Set(d, -126.0f / kLog2E));
-  const V rounded = hn::MulAdd(least, log2e, round);
-  const V f = hn::MulSub(least, log2e, hn::Sub(rounded, round));
+  const V round = hn::Set(d, 1.5f * (1 << kMantissaBits));
+  const V least = hn::Max(x, hn::Set(d, -126.0f));
+  const V rounded = hn::Add(least, round);
+  const V f = hn::Sub(least, hn::Sub(rounded, round));
   V p = hn::Set(d, 0.0013276466634124517f);
   p = hn::MulAdd(p, f, hn::Set(d, 0.009675541892647743f));
   p = hn::MulAdd(p, f, hn::Set(d, 0.05550713464617729f));
@@ -56,16 +46,13 @@ HWY_INLINE V ExpOfNegative(D d, V x) {
   return hn::BitCast(d, hn::Add(hn::BitCast(di, p), exponent));
 }
 
-// One head's part of an image.
-struct Head {
-  const float* query;
-  size_t query_stride;
-  const float* keys;  // transposed: [head_width][padded]
-  const float* value;
-  size_t value_stride;
-  size_t tokens;
-  size_t padded;  // tokens, rounded up to whole vectors
-  size_t head_width;
+// Where results go: context c as c * scale + zero, and the softmax if wanted.
+template <typename Out>
+struct Answer {
+  Out* context;  // [queries][heads * head_width]
+  size_t stride;
+  float scale, zero;
+  float* weights;  // null or [heads][queries][tokens]
 };
 
 #if HWY_TARGET != HWY_SCALAR
@@ -92,93 +79,311 @@ HWY_INLINE void Transpose4x4(D4 d, const float* from, size_t from_stride,
 }
 #endif
 
-// keys[c][j] = key[j][c].
-HWY_INLINE void TransposeKeys(const float* HWY_RESTRICT key, size_t stride,
-                              size_t tokens, size_t padded, size_t head_width,
-                              float* HWY_RESTRICT keys) {
-  size_t whole_tokens = 0;
+// columns[c][r] = rows[r][c] of `count` rows, a column taking `column_size`.
+HWY_INLINE void Transpose(const float* HWY_RESTRICT rows, size_t stride,
+                          size_t count, size_t width, size_t column_size,
+                          float* HWY_RESTRICT columns) {
+  size_t whole_rows = 0;
   size_t whole_columns = 0;
 #if HWY_TARGET != HWY_SCALAR
   const hn::CappedTag<float, 4> four;
-  whole_tokens = tokens / 4 * 4;
-  whole_columns = head_width / 4 * 4;
+  whole_rows = count / 4 * 4;
+  whole_columns = width / 4 * 4;
   for (size_t c = 0; c < whole_columns; c += 4) {
-    for (size_t j = 0; j < whole_tokens; j += 4) {
-      Transpose4x4(four, key + j * stride + c, stride, keys + c * padded + j,
-                   padded);
+    for (size_t r = 0; r < whole_rows; r += 4) {
+      Transpose4x4(four, rows + r * stride + c, stride,
+                   columns + c * column_size + r, column_size);
     }
   }
 #endif
-  for (size_t c = 0; c < head_width; ++c) {
-    float* HWY_RESTRICT to = keys + c * padded;
-    const size_t first = c < whole_columns ? whole_tokens : 0;
-    for (size_t j = first; j < tokens; ++j) to[j] = key[j * stride + c];
+  for (size_t c = 0; c < width; ++c) {
+    const size_t first = c < whole_columns ? whole_rows : 0;
+    for (size_t r = first; r < count; ++r) {
+      columns[c * column_size + r] = rows[r * stride + c];
+    }
   }
 }
 
-// Scores of kRows queries with kVectors vectors of keys from key `first` on.
-template <size_t kRows, size_t kVectors, class D>
-HWY_INLINE void ScoreBlock(D d, const Head& head, const float* query,
-                           size_t first, float* HWY_RESTRICT scores) {
+// Scores of a vector of queries, `queries` being [width][Lanes], with kKeys
+// keys, at scores[key][lane]. Returns the largest of each lane's and `largest`.
+template <size_t kKeys, class D, class V = hn::Vec<D>>
+HWY_INLINE V ScoreKeys(D d, const float* HWY_RESTRICT queries, size_t width,
+                       const float* HWY_RESTRICT key, size_t stride, V largest,
+                       float* HWY_RESTRICT scores) {
+  const size_t lanes = hn::Lanes(d);
+  // Variables with names: those of an array would live in memory.
+  V s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0;
+  for (size_t c = 0; c < width; ++c) {
+    const V q = hn::LoadU(d, queries + c * lanes);
+    const auto add = [&](V sum, size_t j) HWY_ATTR {
+      return hn::MulAdd(q, hn::Set(d, key[j * stride + c]), sum);
+    };
+    s0 = add(s0, 0);
+    if constexpr (kKeys > 1) s1 = add(s1, 1);
+    if constexpr (kKeys > 2) s2 = add(s2, 2);
+    if constexpr (kKeys > 3) s3 = add(s3, 3);
+    if constexpr (kKeys > 4) s4 = add(s4, 4);
+    if constexpr (kKeys > 5) s5 = add(s5, 5);
+  }
+  const auto put = [&](V sum, size_t j) HWY_ATTR {
+    largest = hn::Max(largest, sum);
+    hn::StoreU(sum, d, scores + j * lanes);
+  };
+  put(s0, 0);
+  if constexpr (kKeys > 1) put(s1, 1);
+  if constexpr (kKeys > 2) put(s2, 2);
+  if constexpr (kKeys > 3) put(s3, 3);
+  if constexpr (kKeys > 4) put(s4, 4);
+  if constexpr (kKeys > 5) put(s5, 5);
+  return largest;
+}
+
+// The same with all `tokens` keys.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Scores(D d, const AttentionInput& in, const float* queries,
+                    const float* key, float* HWY_RESTRICT scores) {
+  V largest = hn::Set(d, hwy::LowestValue<float>());
+  size_t left = in.tokens;
+  const auto next = [&](auto keys) HWY_ATTR {
+    largest = ScoreKeys<keys()>(d, queries, in.head_width, key,
+                                in.key_value_stride, largest, scores);
+    left -= keys();
+    key += keys() * in.key_value_stride;
+    scores += keys() * hn::Lanes(d);
+  };
+  while (left >= 6) next(RowCount<6>());
+  // Not in parts: the chain of one key's sums takes as long as those of five.
+  switch (left) {
+    case 5:
+      next(RowCount<5>());
+      break;
+    case 4:
+      next(RowCount<4>());
+      break;
+    case 3:
+      next(RowCount<3>());
+      break;
+    case 2:
+      next(RowCount<2>());
+      break;
+    case 1:
+      next(RowCount<1>());
+      break;
+    default:
+      break;
+  }
+  return largest;
+}
+
+// A vector of each of four rows.
+template <class V>
+struct FourRows {
+  V a, b, c, d;
+};
+
+// Columns [first, first + Lanes) of the values' sum, weighted by kRows rows, as
+// far as the head goes; times factor[r], plus `zero`. Row r's weight of token j
+// is weights[j][r].
+template <size_t kRows, class D, typename Out>
+HWY_NOINLINE void WeightedRows(D d, const AttentionInput& in,
+                               const float* HWY_RESTRICT value,
+                               const float* HWY_RESTRICT weights,
+                               const float* factor, float zero, size_t first,
+                               Out* out, size_t out_stride) {
+  static_assert(kRows == 1 || kRows == 4 || kRows == 8);
   using V = hn::Vec<D>;
   const size_t lanes = hn::Lanes(d);
-  V sum[kRows][kVectors];
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
+  const size_t tokens = in.tokens;
+  const size_t stride = in.key_value_stride;
+  const size_t left = in.head_width - first;
+  const bool whole = lanes <= left;
+  const V none = hn::Zero(d);
+  FourRows<V> low = {none, none, none, none};
+  FourRows<V> high = low;
+  value += first;
+  for (size_t j = 0; j < tokens; ++j) {
+    const V x = whole ? hn::LoadU(d, value) : LoadFirst(d, value, left);
+    const auto add = [&](V sum, size_t r) HWY_ATTR {
+      return hn::MulAdd(hn::Set(d, weights[r]), x, sum);
+    };
+    low.a = add(low.a, 0);
+    if constexpr (kRows > 1) {
+      low.b = add(low.b, 1);
+      low.c = add(low.c, 2);
+      low.d = add(low.d, 3);
+    }
+    if constexpr (kRows > 4) {
+      high.a = add(high.a, 4);
+      high.b = add(high.b, 5);
+      high.c = add(high.c, 6);
+      high.d = add(high.d, 7);
+    }
+    value += stride;
+    weights += lanes;
   }
-  for (size_t c = 0; c < head.head_width; ++c) {
-    const float* HWY_RESTRICT keys = head.keys + c * head.padded + first;
-    V k[kVectors];
-    for (size_t v = 0; v < kVectors; ++v) k[v] = hn::LoadU(d, keys + v * lanes);
-    for (size_t r = 0; r < kRows; ++r) {
-      const V q = hn::Set(d, query[r * head.query_stride + c]);
-      for (size_t v = 0; v < kVectors; ++v) {
-        sum[r][v] = hn::MulAdd(q, k[v], sum[r][v]);
+  const auto put = [&](V sum, size_t r) HWY_ATTR {
+    const V y = hn::MulAdd(sum, hn::Set(d, factor[r]), hn::Set(d, zero));
+    Out* to = out + r * out_stride + first;
+    if (whole) {
+      Put(d, y, to);
+    } else {
+      PutFirst(d, y, left, to);
+    }
+  };
+  put(low.a, 0);
+  if constexpr (kRows > 1) {
+    put(low.b, 1);
+    put(low.c, 2);
+    put(low.d, 3);
+  }
+  if constexpr (kRows > 4) {
+    put(high.a, 4);
+    put(high.b, 5);
+    put(high.c, 6);
+    put(high.d, 7);
+  }
+}
+
+// `count` queries of one head from `first` on, at most a vector of them.
+template <class D, typename Out>
+HWY_INLINE void AttendVector(D d, const AttentionInput& in, size_t h,
+                             size_t first, size_t count,
+                             const Answer<Out>& answer,
+                             float* HWY_RESTRICT scratch) {
+  const size_t lanes = hn::Lanes(d);
+  const size_t column = h * in.head_width;
+  float* queries = scratch;
+  float* scores = scratch + in.head_width * lanes;
+  if (count < lanes) {
+    for (size_t c = 0; c < in.head_width; ++c) {
+      hn::StoreU(hn::Zero(d), d, queries + c * lanes);
+    }
+  }
+  Transpose(in.query + first * in.query_stride + column, in.query_stride, count,
+            in.head_width, lanes, queries);
+  const auto largest = Scores(d, in, queries, in.key + column, scores);
+  auto sum = hn::Zero(d);
+  for (size_t j = 0; j < in.tokens; ++j) {
+    float* at = scores + j * lanes;
+    const auto e = PowerOfTwo(d, hn::Sub(hn::LoadU(d, at), largest));
+    hn::StoreU(e, d, at);
+    sum = hn::Add(sum, e);
+  }
+  const auto inverse = hn::Div(hn::Set(d, 1.0f), sum);
+  HWY_ALIGN float factor[hn::MaxLanes(d)];
+  if (answer.weights != nullptr) {
+    hn::Store(inverse, d, factor);
+    float* to = answer.weights + (h * in.queries + first) * in.tokens;
+    for (size_t r = 0; r < count; ++r) {
+      for (size_t j = 0; j < in.tokens; ++j) {
+        *to++ = scores[j * lanes + r] * factor[r];
       }
     }
   }
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t v = 0; v < kVectors; ++v) {
-      hn::StoreU(sum[r][v], d, scores + r * head.padded + first + v * lanes);
-    }
+  hn::Store(hn::Mul(inverse, hn::Set(d, answer.scale)), d, factor);
+  Out* out = answer.context + first * answer.stride + column;
+  for (size_t c = 0; c < in.head_width; c += lanes) {
+    size_t r = 0;
+    const auto rows = [&](auto n) HWY_ATTR {
+      WeightedRows<n()>(d, in, in.value + column, scores + r, factor + r,
+                        answer.zero, c, out + r * answer.stride, answer.stride);
+      r += n();
+    };
+    while (r + 8 <= count) rows(RowCount<8>());
+    if (r + 4 <= count) rows(RowCount<4>());
+    while (r < count) rows(RowCount<1>());
   }
 }
 
-template <size_t kRows, class D>
-HWY_INLINE void Scores(D d, const Head& head, const float* query,
-                       float* HWY_RESTRICT scores) {
-  const size_t lanes = hn::Lanes(d);
+#if HWY_TARGET != HWY_SCALAR && !HWY_HAVE_SCALABLE
+// Lane i is the sum of the lanes of product(first + i); kCount is the number of
+// lanes.
+template <size_t kCount, class D, class Product>
+HWY_INLINE hn::Vec<D> SumsOf(D d, const Product& product, size_t first) {
+  if constexpr (kCount == 1) {
+    return product(first);
+  } else {
+    const auto low = SumsOf<kCount / 2>(d, product, first);
+    const auto high = SumsOf<kCount / 2>(d, product, first + kCount / 2);
+    return hn::Add(hn::ConcatEven(d, high, low), hn::ConcatOdd(d, high, low));
+  }
+}
+#endif
+
+// All keys' scores, the lanes of product(key) being what is to be summed up.
+template <class D, class Product>
+HWY_INLINE void ScoresOf(D d, size_t tokens, const Product& product,
+                         float* HWY_RESTRICT scores) {
   size_t j = 0;
-  for (; j + 3 * lanes <= head.padded; j += 3 * lanes) {
-    ScoreBlock<kRows, 3>(d, head, query, j, scores);
+#if HWY_TARGET != HWY_SCALAR && !HWY_HAVE_SCALABLE
+  constexpr size_t kLanes = hn::MaxLanes(D());
+  for (; j + kLanes <= tokens; j += kLanes) {
+    hn::StoreU(SumsOf<kLanes>(d, product, j), d, scores + j);
   }
-  for (; j < head.padded; j += lanes) {
-    ScoreBlock<kRows, 1>(d, head, query, j, scores);
+  if (tokens - j > kLanes / 4) {
+    // The last key once more for each that is lacking.
+    const auto clamped = [&](size_t i) HWY_ATTR {
+      return product(std::min(i, tokens - 1));
+    };
+    hn::StoreU(SumsOf<kLanes>(d, clamped, j), d, scores + j);
+    return;
+  }
+#endif
+  for (; j < tokens; ++j) {
+    scores[j] = hn::GetLane(hn::SumOfLanes(d, product(j)));
   }
 }
 
-// kRows rows of scores to e^(score - largest of the row), zero behind the last
+// One query's scores with all keys of a head.
+template <class D>
+HWY_INLINE void ScoreRow(D d, const AttentionInput& in, const float* query,
+                         const float* key, float* HWY_RESTRICT scores) {
+  const size_t lanes = hn::Lanes(d);
+  const size_t width = in.head_width;
+  const size_t stride = in.key_value_stride;
+  if (width == lanes) {
+    const auto q = hn::LoadU(d, query);
+    const auto product = [&](size_t j) HWY_ATTR {
+      return hn::Mul(q, hn::LoadU(d, key + j * stride));
+    };
+    ScoresOf(d, in.tokens, product, scores);
+    return;
+  }
+  const size_t whole = width / lanes * lanes;
+  const auto product = [&](size_t j) HWY_ATTR {
+    const float* k = key + j * stride;
+    auto sum = hn::Zero(d);
+    for (size_t c = 0; c < whole; c += lanes) {
+      sum = hn::MulAdd(hn::LoadU(d, query + c), hn::LoadU(d, k + c), sum);
+    }
+    if (whole == width) return sum;
+    return hn::MulAdd(LoadFirst(d, query + whole, width - whole),
+                      LoadFirst(d, k + whole, width - whole), sum);
+  };
+  ScoresOf(d, in.tokens, product, scores);
+}
+
+// kRows rows of scores to 2^(score - largest of the row), zero behind the last
 // token; sums[r] becomes the sum of row r. Rows go side by side, for the chains
 // of operations of one are long.
 template <size_t kRows, class D>
-HWY_INLINE void ExpRows(D d, const Head& head, float* HWY_RESTRICT rows,
-                        float* HWY_RESTRICT sums) {
+HWY_INLINE void ExpRows(D d, size_t tokens, size_t padded,
+                        float* HWY_RESTRICT rows, float* HWY_RESTRICT sums) {
   using V = hn::Vec<D>;
   const size_t lanes = hn::Lanes(d);
-  const size_t whole = head.tokens / lanes * lanes;
-  const auto present = hn::FirstN(d, head.tokens - whole);
+  const size_t whole = tokens / lanes * lanes;
+  const auto present = hn::FirstN(d, tokens - whole);
   const V lowest = hn::Set(d, hwy::LowestValue<float>());
   V largest[kRows];
   for (size_t r = 0; r < kRows; ++r) largest[r] = lowest;
   for (size_t j = 0; j < whole; j += lanes) {
     for (size_t r = 0; r < kRows; ++r) {
-      largest[r] =
-          hn::Max(largest[r], hn::LoadU(d, rows + r * head.padded + j));
+      largest[r] = hn::Max(largest[r], hn::LoadU(d, rows + r * padded + j));
     }
   }
-  if (whole < head.tokens) {
+  if (whole < tokens) {
     for (size_t r = 0; r < kRows; ++r) {
-      const V last = hn::LoadU(d, rows + r * head.padded + whole);
+      const V last = hn::LoadU(d, rows + r * padded + whole);
       largest[r] = hn::Max(largest[r], hn::IfThenElse(present, last, lowest));
     }
   }
@@ -189,17 +394,17 @@ HWY_INLINE void ExpRows(D d, const Head& head, float* HWY_RESTRICT rows,
   }
   for (size_t j = 0; j < whole; j += lanes) {
     for (size_t r = 0; r < kRows; ++r) {
-      float* at = rows + r * head.padded + j;
-      const V e = ExpOfNegative(d, hn::Sub(hn::LoadU(d, at), largest[r]));
+      float* at = rows + r * padded + j;
+      const V e = PowerOfTwo(d, hn::Sub(hn::LoadU(d, at), largest[r]));
       hn::StoreU(e, d, at);
       sum[r] = hn::Add(sum[r], e);
     }
   }
-  if (whole < head.tokens) {
+  if (whole < tokens) {
     for (size_t r = 0; r < kRows; ++r) {
-      float* at = rows + r * head.padded + whole;
+      float* at = rows + r * padded + whole;
       const V e = hn::IfThenElseZero(
-          present, ExpOfNegative(d, hn::Sub(hn::LoadU(d, at), largest[r])));
+          present, PowerOfTwo(d, hn::Sub(hn::LoadU(d, at), largest[r])));
       hn::StoreU(e, d, at);
       sum[r] = hn::Add(sum[r], e);
     }
@@ -209,148 +414,97 @@ HWY_INLINE void ExpRows(D d, const Head& head, float* HWY_RESTRICT rows,
   }
 }
 
-// Columns [first, first + kVectors * Lanes) of the values' sum, weighted by
-// kRows rows, as far as the head goes; times factor[r], plus `zero`.
-template <size_t kRows, size_t kVectors, class D, typename Out>
-HWY_INLINE void WeightedBlock(D d, const Head& head, const float* weights,
-                              const float* factor, float zero, size_t first,
-                              Out* out, size_t out_stride) {
+// The values' sum of kHeads heads, weighted by a row for each; times
+// factor[h], plus `zero`.
+template <size_t kHeads, class D, typename Out>
+HWY_INLINE void WeightedHeads(D d, const AttentionInput& in, const float* value,
+                              const float* HWY_RESTRICT weights, size_t padded,
+                              const float* factor, float zero, Out* out) {
   using V = hn::Vec<D>;
-  const size_t lanes = hn::Lanes(d);
-  const bool whole = first + kVectors * lanes <= head.head_width;
-  V sum[kRows][kVectors];
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
-  }
-  for (size_t j = 0; j < head.tokens; ++j) {
-    const float* HWY_RESTRICT value =
-        head.value + j * head.value_stride + first;
-    V x[kVectors];
-    for (size_t v = 0; v < kVectors; ++v) {
-      x[v] = whole ? hn::LoadU(d, value + v * lanes)
-                   : LoadFirst(d, value, head.head_width - first);
+  const size_t width = in.head_width;
+  for (size_t c = 0; c < width; c += hn::Lanes(d)) {
+    const size_t left = width - c;
+    const bool whole = hn::Lanes(d) <= left;
+    const float* from = value + c;
+    V s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+    for (size_t j = 0; j < in.tokens; ++j, from += in.key_value_stride) {
+      const auto add = [&](V sum, size_t h) HWY_ATTR {
+        const float* x = from + h * width;
+        return hn::MulAdd(hn::Set(d, weights[h * padded + j]),
+                          whole ? hn::LoadU(d, x) : LoadFirst(d, x, left), sum);
+      };
+      s0 = add(s0, 0);
+      if constexpr (kHeads > 1) s1 = add(s1, 1);
+      if constexpr (kHeads > 2) s2 = add(s2, 2);
+      if constexpr (kHeads > 3) s3 = add(s3, 3);
     }
-    for (size_t r = 0; r < kRows; ++r) {
-      const V w = hn::Set(d, weights[r * head.padded + j]);
-      for (size_t v = 0; v < kVectors; ++v) {
-        sum[r][v] = hn::MulAdd(w, x[v], sum[r][v]);
-      }
-    }
-  }
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t v = 0; v < kVectors; ++v) {
-      const V y =
-          hn::MulAdd(sum[r][v], hn::Set(d, factor[r]), hn::Set(d, zero));
-      Out* to = out + r * out_stride + first + v * lanes;
+    const auto put = [&](V sum, size_t h) HWY_ATTR {
+      const V y = hn::MulAdd(sum, hn::Set(d, factor[h]), hn::Set(d, zero));
+      Out* to = out + h * width + c;
       if (whole) {
         Put(d, y, to);
       } else {
-        PutFirst(d, y, head.head_width - first, to);
+        PutFirst(d, y, left, to);
+      }
+    };
+    put(s0, 0);
+    if constexpr (kHeads > 1) put(s1, 1);
+    if constexpr (kHeads > 2) put(s2, 2);
+    if constexpr (kHeads > 3) put(s3, 3);
+  }
+}
+
+// Query q of kHeads heads from `h` on.
+template <size_t kHeads, class D, typename Out>
+HWY_INLINE void AttendHeads(D d, const AttentionInput& in, size_t h, size_t q,
+                            const Answer<Out>& answer,
+                            float* HWY_RESTRICT rows) {
+  const size_t padded = hwy::RoundUpTo(in.tokens, hn::Lanes(d));
+  const size_t column = h * in.head_width;
+  for (size_t i = 0; i < kHeads; ++i) {
+    const size_t at = column + i * in.head_width;
+    ScoreRow(d, in, in.query + q * in.query_stride + at, in.key + at,
+             rows + i * padded);
+  }
+  float factor[kHeads];
+  ExpRows<kHeads>(d, in.tokens, padded, rows, factor);
+  for (size_t i = 0; i < kHeads; ++i) {
+    const float inverse = 1.0f / factor[i];
+    factor[i] = inverse * answer.scale;
+    if (answer.weights != nullptr) {
+      float* to = answer.weights + ((h + i) * in.queries + q) * in.tokens;
+      for (size_t j = 0; j < in.tokens; ++j) {
+        to[j] = rows[i * padded + j] * inverse;
       }
     }
   }
-}
-
-template <size_t kRows, class D, typename Out>
-HWY_INLINE void WeightedSum(D d, const Head& head, const float* weights,
-                            const float* factor, float zero, Out* out,
-                            size_t out_stride) {
-  const size_t lanes = hn::Lanes(d);
-  size_t c = 0;
-  for (; c + 4 * lanes <= head.head_width; c += 4 * lanes) {
-    WeightedBlock<kRows, 4>(d, head, weights, factor, zero, c, out, out_stride);
-  }
-  for (; c + 2 * lanes <= head.head_width; c += 2 * lanes) {
-    WeightedBlock<kRows, 2>(d, head, weights, factor, zero, c, out, out_stride);
-  }
-  for (; c < head.head_width; c += lanes) {
-    WeightedBlock<kRows, 1>(d, head, weights, factor, zero, c, out, out_stride);
-  }
-}
-
-// Calls work(count, first), count a constant, for groups that make up `rows`
-// rows. Four rows fill the registers; a fifth is better off with them than
-// alone.
-template <class Work>
-HWY_INLINE void ForGroups(size_t rows, const Work& work) {
-  size_t first = 0;
-  for (; rows - first == 4 || rows - first > 5; first += 4) {
-    work(RowCount<4>(), first);
-  }
-  switch (rows - first) {
-    case 5:
-      return work(RowCount<5>(), first);
-    case 3:
-      return work(RowCount<3>(), first);
-    case 2:
-      return work(RowCount<2>(), first);
-    case 1:
-      return work(RowCount<1>(), first);
-    default:
-      return;
-  }
-}
-
-// `rows` queries from `first` on. `weights` is null or the head's
-// [queries][tokens]. Each step is done for all rows before the next: what waits
-// for one row's sum is then hidden behind the work on others.
-template <class D, typename Out>
-HWY_INLINE void AttendRows(D d, const Head& head, size_t first, size_t rows,
-                           float scale, float zero, Out* out, size_t out_stride,
-                           float* weights, float* HWY_RESTRICT scores) {
-  float factor[kMaxRowsAtOnce];
-  ForGroups(rows, [&](auto count, size_t row) HWY_ATTR {
-    Scores<count()>(d, head, head.query + (first + row) * head.query_stride,
-                    scores + row * head.padded);
-  });
-  ForGroups(rows, [&](auto count, size_t row) HWY_ATTR {
-    ExpRows<count()>(d, head, scores + row * head.padded, factor + row);
-  });
-  for (size_t r = 0; r < rows; ++r) {
-    const float inverse = 1.0f / factor[r];
-    factor[r] = inverse * scale;
-    if (weights != nullptr) {
-      float* to = weights + (first + r) * head.tokens;
-      for (size_t j = 0; j < head.tokens; ++j) {
-        to[j] = scores[r * head.padded + j] * inverse;
-      }
-    }
-  }
-  ForGroups(rows, [&](auto count, size_t row) HWY_ATTR {
-    WeightedSum<count()>(d, head, scores + row * head.padded, factor + row,
-                         zero, out + (first + row) * out_stride, out_stride);
-  });
+  WeightedHeads<kHeads>(d, in, in.value + column, rows, padded, factor,
+                        answer.zero,
+                        answer.context + q * answer.stride + column);
 }
 
 template <class D, typename Out>
-void AttendHeads(D d, const AttentionInput& in, float scale, float zero,
-                 Out* context, size_t stride, float* weights, float* scratch) {
+void AttendAll(D d, const AttentionInput& in, const Answer<Out>& answer,
+               float* scratch) {
   const size_t lanes = hn::Lanes(d);
-  const size_t padded = hwy::RoundUpTo(in.tokens, lanes);
-  float* keys = scratch + kMaxRowsAtOnce * padded;
-  // Behind the last token are zeros, for every head.
-  for (size_t c = 0; c < in.head_width; ++c) {
-    hn::StoreU(hn::Zero(d), d, keys + (c + 1) * padded - lanes);
-  }
-  for (size_t h = 0; h < in.heads; ++h) {
-    const size_t column = h * in.head_width;
-    TransposeKeys(in.key + column, in.key_value_stride, in.tokens, padded,
-                  in.head_width, keys);
-    const Head head = {.query = in.query + column,
-                       .query_stride = in.query_stride,
-                       .keys = keys,
-                       .value = in.value + column,
-                       .value_stride = in.key_value_stride,
-                       .tokens = in.tokens,
-                       .padded = padded,
-                       .head_width = in.head_width};
-    Out* out = context + column;
-    float* head_weights =
-        weights == nullptr ? nullptr : weights + h * in.queries * in.tokens;
-    for (size_t first = 0; first < in.queries; first += kMaxRowsAtOnce) {
-      AttendRows(d, head, first, std::min(kMaxRowsAtOnce, in.queries - first),
-                 scale, zero, out, stride, head_weights, scratch);
+  size_t q = 0;
+  // Few queries one by one are quicker than a vector with few lanes in use.
+  while (in.queries - q > lanes / 4) {
+    const size_t count = std::min(lanes, in.queries - q);
+    for (size_t h = 0; h < in.heads; ++h) {
+      AttendVector(d, in, h, q, count, answer, scratch);
     }
+    q += count;
+  }
+  for (; q < in.queries; ++q) {
+    size_t h = 0;
+    const auto heads = [&](auto n) HWY_ATTR {
+      AttendHeads<n()>(d, in, h, q, answer, scratch);
+      h += n();
+    };
+    while (h + 4 <= in.heads) heads(RowCount<4>());
+    if (h + 2 <= in.heads) heads(RowCount<2>());
+    if (h < in.heads) heads(RowCount<1>());
   }
 }
 

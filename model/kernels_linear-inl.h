@@ -143,7 +143,8 @@ HWY_INLINE void Store(const Sums<Products>& sums, Lane* HWY_RESTRICT to) {
 
 // What becomes of a result on its way to `to`, where `count` of its lanes go.
 struct AsItIs {
-  HWY_INLINE FloatVec operator()(FloatVec y, const float*, size_t) const {
+  template <typename Out>
+  HWY_INLINE FloatVec operator()(FloatVec y, const Out*, size_t) const {
     return y;
   }
 };
@@ -309,6 +310,11 @@ void ByteLinear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
   Tiles<ByteProducts>(in, by, AsItIs(), out);
 }
 
+void ByteLinearToByte(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
+                      uint8_t* out) {
+  Tiles<ByteProducts>(in, by, AsItIs(), out);
+}
+
 void ByteLinearAdd(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
                    float* out) {
   Tiles<ByteProducts>(in, by, PlusWhatWasThere(), out);
@@ -320,6 +326,8 @@ void ByteLinearGelu(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
 }
 #else
 void ByteLinear(const Rows<uint8_t>&, const OrderedLinear<int8_t>&, float*) {}
+void ByteLinearToByte(const Rows<uint8_t>&, const OrderedLinear<int8_t>&,
+                      uint8_t*) {}
 void ByteLinearAdd(const Rows<uint8_t>&, const OrderedLinear<int8_t>&, float*) {
 }
 void ByteLinearGelu(const Rows<uint8_t>&, const OrderedLinear<int8_t>&, float,

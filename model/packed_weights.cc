@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numbers>
+#include <optional>
 #include <span>
 
 namespace vit {
@@ -125,11 +127,17 @@ PackedLinear PackInt8(RoundedLinear linear, const Op& op) {
   return packed;
 }
 
-// Softmax(Q K^T / sqrt(d_k)): with the scale in W_q nothing is left to do for
-// it while a batch runs.
+// Factor of the queries in the scores that kernels::SelfAttention takes: the
+// softmax is of powers of two instead of e.
+float QueryFactor(const VitConfig& config) {
+  return std::numbers::log2e_v<float> /
+         std::sqrt(static_cast<float>(config.head_width()));
+}
+
+// With the factor in W_q nothing is left to do for it while a batch runs.
 LinearWeights ScaledQuery(const LinearWeights& qkv, const VitConfig& config) {
   LinearWeights scaled = qkv;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(config.head_width()));
+  const float scale = QueryFactor(config);
   const auto scale_first = [scale](std::vector<float>& values, size_t count) {
     for (size_t i = 0; i < std::min(count, values.size()); ++i) {
       values[i] *= scale;
@@ -139,6 +147,28 @@ LinearWeights ScaledQuery(const LinearWeights& qkv, const VitConfig& config) {
   scale_first(scaled.weight, width * width);
   scale_first(scaled.bias, width);
   return scaled;
+}
+
+// The projection to queries, keys and values in bytes of these steps.
+PackedLinear PackToBytes(const LinearWeights& qkv, const Quantization& input,
+                         const AttentionSteps& steps, size_t width) {
+  constexpr float kZeroPoint = 128.0f;
+  RoundedLinear rounded = Rounded(qkv, input, width);
+  const float step[] = {steps.query, steps.key, steps.value};
+  for (size_t o = 0; o < rounded.scales.size(); ++o) {
+    rounded.scales[o] /= step[o / width];
+    rounded.bias[o] = rounded.bias[o] / step[o / width] + kZeroPoint;
+  }
+  PackedLinear packed;
+  packed.bytes = PackOwn(rounded.weight, rounded.scales, rounded.bias, width);
+  return packed;
+}
+
+std::optional<ByteAttention> AttentionOf(
+    const std::optional<AttentionSteps>& steps) {
+  if (!steps) return std::nullopt;
+  return ByteAttention{.score_step = steps->query * steps->key,
+                       .value_step = steps->value};
 }
 
 // Outputs [first, end) of a layer.
@@ -152,6 +182,23 @@ LinearWeights Outputs(const LinearWeights& linear, size_t inputs, size_t first,
   };
   return {part(linear.weight, first * inputs, end * inputs),
           part(linear.bias, first, end)};
+}
+
+// The steps of queries as scaled, keys and values, if our kernels can attend in
+// bytes to what has such steps.
+std::optional<AttentionSteps> StepsOf(const BlockQuantization& block,
+                                      const VitConfig& config) {
+  if (!block.attention || !kernels::HasByteAttention() ||
+      config.head_width() % 16 != 0) {
+    return std::nullopt;
+  }
+  AttentionSteps steps = *block.attention;
+  // A step that is longer than it had to be costs no more than rounding does
+  // that is finer than the kernel's.
+  steps.query = std::max(steps.query * QueryFactor(config),
+                         kernels::kLeastScoreStep / steps.key);
+  if (steps.query * steps.key > kernels::kLargestScoreStep) return std::nullopt;
+  return steps;
 }
 
 ToByte ToByteOf(const Quantization& q) {
@@ -365,8 +412,11 @@ PackedWeights::PackedWeights(const VitWeights& weights, Precision precision,
   for (const BlockWeights& block : weights.blocks) {
     const BlockQuantization& q = block.quantization;
     const LinearWeights qkv = ScaledQuery(block.qkv, c);
+    const auto steps = own && bytes ? StepsOf(q, c) : std::nullopt;
     blocks.push_back({.norm1 = PackNorm(block.norm1, to_byte(q.qkv)),
-                      .qkv = pack(qkv, width, q.qkv, ops.qkv),
+                      .qkv = steps ? PackToBytes(qkv, q.qkv, *steps, width)
+                                   : pack(qkv, width, q.qkv, ops.qkv),
+                      .attention = AttentionOf(steps),
                       .context = to_byte(q.proj),
                       .proj = pack(block.proj, width, q.proj, ops.proj),
                       .norm2 = PackNorm(block.norm2, to_byte(q.fc1)),

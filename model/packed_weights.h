@@ -71,9 +71,18 @@ struct PackedClassAttention {
   kernels::AbsorbedWeights absorbed;  // of these three
 };
 
+// What the bytes of queries, keys and values mean to kernels::SelfAttention.
+struct ByteAttention {
+  float score_step = 0;
+  float value_step = 0;
+};
+
 struct PackedBlock {
   PackedNorm norm1;
   PackedLinear qkv;
+  // If there, `qkv` gives bytes, and so does what is packed of it for the last
+  // layer.
+  std::optional<ByteAttention> attention;
   ToByte context;
   PackedLinear proj;
   PackedNorm norm2;

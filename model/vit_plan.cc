@@ -99,6 +99,17 @@ VitPlan::VitPlan(const VitConfig& c, Precision precision, int images,
                             const PackedLinear& by, const dnnl::memory* to) {
     return apply(op, from, by, to, /*add=*/true);
   };
+  uint8_t* qkv_bytes = a.qkv_bytes.data();
+  const auto projection = [&](const dnnl::memory* from,
+                              const PackedBlock& block,
+                              const dnnl::memory* to) -> LinearStep {
+    if (!block.attention) return linear(ops.qkv, from, block.qkv, to);
+    return [in = RowsOf<uint8_t>(from), by = block.qkv.bytes->view,
+            qkv_bytes](const dnnl::stream&) {
+      kernels::Linear(in, by, qkv_bytes);
+      return absl::OkStatus();
+    };
+  };
   // In f32, GELU is done where the hidden values are.
   float* hidden = a.hidden.data();
   const bool in_place = precision == Precision::kF32;
@@ -153,7 +164,7 @@ VitPlan::VitPlan(const VitConfig& c, Precision precision, int images,
   embed = residual(ops.embed, input(a.patches, rows, c.patch_values()),
                    weights.embed, stream);
   for (const PackedBlock& block : weights.blocks) {
-    layers.push_back({.qkv = linear(ops.qkv, normed, block.qkv, qkv),
+    layers.push_back({.qkv = projection(normed, block, qkv),
                       .proj = residual(ops.proj, context, block.proj, stream),
                       .fc1 = gelu(ops.fc1, normed, block),
                       .fc2 = residual(ops.fc2, after_gelu, block.fc2, stream)});

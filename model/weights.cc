@@ -107,6 +107,30 @@ absl::Status ReadQuantization(const Json& object, const std::string& name,
       it == object.end() ? "nothing" : it->dump()));
 }
 
+// Optional, all three of a block.
+absl::Status ReadAttentionSteps(const Json& object, const std::string& prefix,
+                                BlockQuantization& block) {
+  if (!object.contains(prefix + "attn.query")) return absl::OkStatus();
+  AttentionSteps steps;
+  const std::vector<std::pair<const char*, float*>> parts = {
+      {"attn.query", &steps.query},
+      {"attn.key", &steps.key},
+      {"attn.value", &steps.value}};
+  for (const auto& [name, step] : parts) {
+    Quantization found;
+    absl::Status status = ReadQuantization(object, prefix + name, found);
+    if (!status.ok()) return status;
+    if (found.zero_point != 128) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "vit.quantization: \"", prefix, name,
+          "\": expected the zero point 128, found ", found.zero_point));
+    }
+    *step = found.scale;
+  }
+  block.attention = steps;
+  return absl::OkStatus();
+}
+
 // Optional: a file without it is served in floating point only.
 absl::Status ReadQuantizations(const SafeTensors& file, VitWeights& weights) {
   const auto json = file.metadata().find("vit.quantization");
@@ -129,6 +153,8 @@ absl::Status ReadQuantizations(const SafeTensors& file, VitWeights& weights) {
           ReadQuantization(object, prefix + name, *quantization);
       if (!status.ok()) return status;
     }
+    absl::Status status = ReadAttentionSteps(object, prefix, q);
+    if (!status.ok()) return status;
   }
   weights.quantized = true;
   return absl::OkStatus();

@@ -2,6 +2,7 @@
 #define MNIST_VIT_MODEL_WEIGHTS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,12 +31,22 @@ struct Quantization {
   int zero_point = 0;  // 0 to 255
 };
 
+// The steps of a block's queries, keys and values as bytes, whose zero point is
+// 128.
+struct AttentionSteps {
+  float query = 1;
+  float key = 1;
+  float value = 1;
+};
+
 // Of what goes into each of a block's matrix products.
 struct BlockQuantization {
   Quantization qkv;
   Quantization proj;
   Quantization fc1;
   Quantization fc2;
+  // Where the file has none, attention is computed in f32.
+  std::optional<AttentionSteps> attention;
 };
 
 // One transformer block.
@@ -94,7 +105,9 @@ std::vector<TensorSpec> TensorTable(VitWeights& weights);
 //   vit.quantization   optional, for computing in int8: for every
 //                      blocks.N.{attn.qkv,attn.proj,mlp.fc1,mlp.fc2} its
 //                      input's {"scale": ..., "zero_point": ...}, calibrated
-//                      by model/training/quantize.py
+//                      by model/training/quantize.py; and for attention in
+//                      bytes, for blocks.N.attn.{query,key,value} the same of
+//                      what they are, the zero point being 128
 //
 // Its tensors are those of TensorTable, all F32, and no others. Errors name
 // the tensor or metadata at fault, what was found and what was expected.

@@ -3,6 +3,7 @@
 Weights need no data: they are rounded when a model is loaded, with a scale for each output. What is written here, into
 the weights file's metadata, is a scale and a zero point for the input of each of the encoder's linear layers, found on
 images of the training set: of all clipping ranges, the one whose rounding and clipping together change the input least.
+The same for each block's queries, keys and values, for attention in bytes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from vit import VisionTransformer, VitConfig
 
 LEVELS = 255
+MIDDLE = 128
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -43,6 +45,32 @@ def linear_inputs(model: VisionTransformer, images: Tensor) -> dict[str, Tensor]
     for hook in hooks:
         hook.remove()
     return found
+
+
+def attention_parts(model: VisionTransformer, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Queries, keys and values of each block, by the block's name."""
+    found: dict[str, Tensor] = {}
+    for name, layer in model.named_modules():
+        if name.endswith(".attn.qkv"):
+            with torch.no_grad():
+                parts = layer(inputs[name]).chunk(3, dim=-1)
+            for part, values in zip(("query", "key", "value"), parts, strict=True):
+                found[name.removesuffix("qkv") + part] = values
+    return found
+
+
+def calibrate_symmetric(values: Tensor) -> tuple[float, int]:
+    """The same with the zero point in the middle, where attention in bytes has it."""
+    best: tuple[float, float] | None = None
+    largest = values.abs().max().item()
+    for part in torch.linspace(0.3, 1.0, 71).tolist():
+        scale = part * largest / (LEVELS // 2)
+        held = (values / scale).round().clamp(-MIDDLE, LEVELS - MIDDLE) * scale
+        error = (held - values).square().mean().item()
+        if best is None or error < best[0]:
+            best = (error, scale)
+    assert best is not None
+    return best[1], MIDDLE
 
 
 def rounded(values: Tensor, low: float, high: float) -> tuple[Tensor, float, int]:
@@ -76,9 +104,10 @@ def main() -> None:
     images, _ = data.load(args.data, "train")
     training, _ = data.split(len(images), seed=0)
     inputs = linear_inputs(model, images[training[: args.images]])
+    attention = attention_parts(model, inputs)
     quantization = {}
-    for name, values in inputs.items():
-        scale, zero_point = calibrate(values)
+    for name, values in {**inputs, **attention}.items():
+        scale, zero_point = calibrate_symmetric(values) if name in attention else calibrate(values)
         quantization[name] = {"scale": scale, "zero_point": zero_point}
         print(f"{name}: {values.min():.3f} to {values.max():.3f}, scale {scale:.5f}, zero point {zero_point}")
     save_file(weights, args.weights, {**metadata, "vit.quantization": json.dumps(quantization)})

@@ -1,12 +1,13 @@
 // vit-floor: a server of vit.v1.Classifier that computes nothing: what gRPC
 // alone costs. It listens as vit-server does and answers every image at once
-// with an answer of the usual size.
-//
-// usage: vit-floor [HOST:PORT]     127.0.0.1:0 by default; port 0 picks one
+// with an answer of the usual size; or, where it should show what would be left
+// of the floor with nothing but the computation added, after as much CPU time
+// as that takes.
 
 #include <grpcpp/grpcpp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 
 #include <chrono>
 #include <cstdio>
@@ -14,10 +15,32 @@
 #include <memory>
 #include <string>
 
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/synchronization/mutex.h"
 #include "vit/v1/classifier.grpc.pb.h"
+
+ABSL_FLAG(std::string, address, "127.0.0.1:0",
+          "Where gRPC listens, host:port; port 0 picks one");
+ABSL_FLAG(double, compute_us, 0,
+          "Microseconds of CPU time that an image of a Classify call takes");
 
 namespace vit {
 namespace {
+
+// Keeps the calling thread busy for so much of its CPU time.
+void Compute(std::chrono::duration<double> time) {
+  const auto used = [] {
+    timespec now{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return std::chrono::seconds(now.tv_sec) +
+           std::chrono::nanoseconds(now.tv_nsec);
+  };
+  const auto start = used();
+  while (used() - start < time) {
+  }
+}
 
 v1::ClassifyResponse UsualAnswer() {
   v1::ClassifyResponse answer;
@@ -67,6 +90,7 @@ class FloorService final : public v1::Classifier::CallbackService {
                                      const v1::ClassifyRequest* /*request*/,
                                      v1::ClassifyResponse* response) override {
     *response = answer_;
+    if (compute_.count() > 0) Compute(compute_);
     return Finished(context);
   }
 
@@ -95,6 +119,8 @@ class FloorService final : public v1::Classifier::CallbackService {
   }
 
   const v1::ClassifyResponse answer_ = UsualAnswer();
+  const std::chrono::duration<double, std::micro> compute_{
+      absl::GetFlag(FLAGS_compute_us)};
 };
 
 int Main(int argc, char** argv) {
@@ -104,7 +130,11 @@ int Main(int argc, char** argv) {
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 
-  const std::string address = argc > 1 ? argv[1] : "127.0.0.1:0";
+  // As vit-server does.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  absl::SetProgramUsageMessage("answers every image without looking at it.");
+  absl::ParseCommandLine(argc, argv);
+  const std::string address = absl::GetFlag(FLAGS_address);
   FloorService service;
   int port = 0;
   grpc::ServerBuilder builder;

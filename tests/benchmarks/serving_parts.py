@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 
 import ghz
-from serving_engine import COMMAND, compute_us, engine_costs, engine_on_all_cores
+from serving_engine import COMMAND, Costs, compute_us, engine_costs, engine_on_all_cores
 from serving_load import BIN, Row, apart, closed, many, open_loop, output
 from serving_process import Running, Server, proc_kb, vit_server
 from serving_table import Groups, grouped, lines, median, say, table
@@ -79,11 +79,20 @@ def turns(options: Options, chosen: Iterable[Server], what: str) -> Iterator[tup
                 yield turn, running
 
 
+def ideals(chosen: list[Server], costs: Costs) -> Iterator[Server]:
+    """The floor with as much CPU time for each call as the engine alone takes: what no server of ours can surpass."""
+    names = {server.name for server in chosen}
+    for name in OURS:
+        if {name, "floor"} <= names:
+            yield Server(f"ideal-{name}", (str(BIN / "vit-floor"), f"--compute_us={compute_us(costs, name, 32):.1f}"))
+
+
 def part_closed(options: Options) -> Part:
     """Closed loop at several concurrencies, and what is left of the time beside gRPC and the computation."""
-    costs = {}
+    costs = {0: engine_costs()}
+    chosen = [*options.servers, *ideals(options.servers, costs[0])]
     rows: list[Row] = []
-    for turn, running in turns(options, options.servers, "closed loop"):
+    for turn, running in turns(options, chosen, "closed loop"):
         if turn not in costs:
             costs[turn] = engine_costs()
         rows += [closed(running, calls, options.duration) | {"round": turn} for calls in CONCURRENCIES]
@@ -98,7 +107,7 @@ def part_closed(options: Options) -> Part:
     return {"rows": rows, "engine_us": costs, "facts": facts}
 
 
-def closed_facts(groups: Groups, costs: dict[int, dict[str, float]]) -> Iterator[Row]:
+def closed_facts(groups: Groups, costs: dict[int, Costs]) -> Iterator[Row]:
     """Our servers against the floor, each round with itself; medians."""
     for name in OURS:
         if (name, 1) not in groups or ("floor", 1) not in groups:
@@ -107,6 +116,9 @@ def closed_facts(groups: Groups, costs: dict[int, dict[str, float]]) -> Iterator
             pairs = list(zip(groups[name, calls], groups["floor", calls], strict=True))
             share = statistics.median(a["per_second"] / b["per_second"] for a, b in pairs)
             yield {"what": f"{name} / floor, requests/s at {calls}", "value": share}
+            pairs_ideal = zip(groups[name, calls], groups[f"ideal-{name}", calls], strict=True)
+            share = statistics.median(a["per_second"] / b["per_second"] for a, b in pairs_ideal)
+            yield {"what": f"{name} / ideal, requests/s at {calls}", "value": share}
             if calls == 1:
                 left = (1e3 * (a["p50_ms"] - b["p50_ms"]) - compute_us(costs[a["round"]], name, 1) for a, b in pairs)
                 yield {"what": f"{name} - floor - computation, p50 at 1, us", "value": statistics.median(left)}

@@ -210,7 +210,7 @@ std::vector<double> OneQuery(const std::vector<float>& query,
       for (size_t d = h * head_width; d < (h + 1) * head_width; ++d) {
         score += query[d] * project(key, d, t);
       }
-      weights[t] = std::exp(score);
+      weights[t] = std::exp2(score);
       total += weights[t];
     }
     for (size_t d = h * head_width; d < (h + 1) * head_width; ++d) {
@@ -403,14 +403,16 @@ TEST_P(KernelTest, LinearInBytesIsTheFormulaWithWhatFollows) {
   constexpr float kZero = 9.0f;
   for (const auto& c : LinearCases<int8_t>()) {
     std::vector<float> plain(c.size()), sum(c.size(), 2.0f);
-    std::vector<uint8_t> gelu(c.size());
+    std::vector<uint8_t> gelu(c.size()), bytes(c.size());
     Linear(c.in(), c.by(), plain.data());
+    Linear(c.in(), c.by(), bytes.data());
     LinearAdd(c.in(), c.by(), sum.data());
     LinearGelu(c.in(), c.by(), kInverse, kZero, gelu.data());
     for (size_t i = 0; i < c.size(); ++i) {
       const double expected = c.Expected(i);
       const double tolerance = 1e-5 * (1 + std::abs(expected));
       ASSERT_NEAR(plain[i], expected, tolerance);
+      ASSERT_NEAR(bytes[i], ToByte(expected, 1, 0), 1);
       ASSERT_NEAR(sum[i], expected + 2, tolerance);
       ASSERT_NEAR(gelu[i], ToByte(reference::Gelu(expected), kInverse, kZero),
                   1);
@@ -440,7 +442,7 @@ AttentionInput InputOf(const AttentionCase& c, const std::vector<float>& qkv) {
           .head_width = c.head_width};
 }
 
-// Softmax(Q K^T) V of one head in double precision.
+// Softmax(Q K^T) V of one head, with powers of two, in double precision.
 struct ExpectedHead {
   std::vector<std::vector<double>> weights;  // [tokens][tokens]
   std::vector<std::vector<double>> context;  // [tokens][head_width]
@@ -461,7 +463,7 @@ ExpectedHead Expect(const AttentionCase& c, const std::vector<float>& qkv,
       double score = 0;
       for (size_t k = 0; k < c.head_width; ++k)
         score += at(i, 0, k) * at(j, 1, k);
-      sum += row[j] = std::exp(score);
+      sum += row[j] = std::exp2(score);
     }
     std::vector<double> context(c.head_width);
     for (size_t j = 0; j < c.tokens; ++j) {
@@ -475,15 +477,7 @@ ExpectedHead Expect(const AttentionCase& c, const std::vector<float>& qkv,
   return expected;
 }
 
-class AttentionKernelTest
-    : public ::testing::TestWithParam<std::tuple<std::string, AttentionCase>> {
- protected:
-  void SetUp() override { UseTarget(std::get<0>(GetParam())); }
-  void TearDown() override { UseTarget(""); }
-};
-
-TEST_P(AttentionKernelTest, IsTheFormulaInFloatsRoundedAndInBytes) {
-  const AttentionCase& c = std::get<1>(GetParam());
+void ExpectFormula(const AttentionCase& c) {
   const size_t width = c.heads * c.head_width;
   const std::vector<float> qkv = Noise(c.tokens * 3 * width, 6, 0.7f);
   const AttentionInput in = InputOf(c, qkv);
@@ -517,6 +511,17 @@ TEST_P(AttentionKernelTest, IsTheFormulaInFloatsRoundedAndInBytes) {
   }
 }
 
+class AttentionKernelTest
+    : public ::testing::TestWithParam<std::tuple<std::string, AttentionCase>> {
+ protected:
+  void SetUp() override { UseTarget(std::get<0>(GetParam())); }
+  void TearDown() override { UseTarget(""); }
+};
+
+TEST_P(AttentionKernelTest, IsTheFormulaInFloatsRoundedAndInBytes) {
+  ExpectFormula(std::get<1>(GetParam()));
+}
+
 // The last layer asks for one token, from a matrix of its own.
 TEST_P(AttentionKernelTest, OneQueryIsAnsweredAsAmongAll) {
   const AttentionCase& c = std::get<1>(GetParam());
@@ -536,6 +541,113 @@ TEST_P(AttentionKernelTest, OneQueryIsAnsweredAsAmongAll) {
   SelfAttention(in, one.data(), width, nullptr, scratch.data());
   for (size_t k = 0; k < width; ++k) {
     ASSERT_NEAR(one[k], all[last * width + k], 1e-6);
+  }
+}
+
+TEST_P(KernelTest, AttentionIsTheFormulaForAnyNumberOfTokens) {
+  for (size_t tokens = 1; tokens <= 70; ++tokens) {
+    for (const size_t head_width : {1, 6, 16, 20}) {
+      SCOPED_TRACE(testing::Message() << tokens << " tokens of " << head_width);
+      ASSERT_NO_FATAL_FAILURE(ExpectFormula({tokens, 5, head_width}));
+    }
+  }
+}
+
+// Bytes of queries, keys and values, packed as the engine packs them.
+std::vector<uint8_t> ByteNoise(size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(128.0f, 45.0f);
+  std::vector<uint8_t> values(count);
+  for (uint8_t& value : values) {
+    value = static_cast<uint8_t>(std::clamp(normal(random), 0.0f, 255.0f));
+  }
+  return values;
+}
+
+// In bytes, of the values that the bytes mean.
+void ExpectByteFormula(const AttentionCase& c, float score_step) {
+  constexpr float kValueStep = 0.02f;
+  constexpr float kInverse = 40.0f;
+  constexpr float kZero = 120.0f;
+  const size_t width = c.heads * c.head_width;
+  const std::vector<uint8_t> bytes = ByteNoise(c.tokens * 3 * width, 8);
+  std::vector<float> qkv(bytes.size());
+  for (size_t i = 0; i < qkv.size(); ++i) {
+    const float steps[] = {score_step, 1.0f, kValueStep};
+    qkv[i] = (static_cast<float>(bytes[i]) - 128.0f) * steps[i / width % 3];
+  }
+  ByteAttentionInput in = {.query = bytes.data(),
+                           .query_stride = 3 * width,
+                           .key = bytes.data() + width,
+                           .value = bytes.data() + 2 * width,
+                           .key_value_stride = 3 * width,
+                           .queries = c.tokens,
+                           .tokens = c.tokens,
+                           .heads = c.heads,
+                           .head_width = c.head_width,
+                           .score_step = score_step,
+                           .value_step = kValueStep};
+  std::vector<float> scratch(AttentionScratch(c.tokens, c.head_width));
+  std::vector<float> weights(c.heads * c.tokens * c.tokens);
+  std::vector<uint8_t> context(c.tokens * width);
+  SelfAttention(in, kInverse, kZero, context.data(), width, weights.data(),
+                scratch.data());
+  for (size_t h = 0; h < c.heads; ++h) {
+    const ExpectedHead expected = Expect(c, qkv, h);
+    for (size_t i = 0; i < c.tokens; ++i) {
+      const float* row = &weights[(h * c.tokens + i) * c.tokens];
+      const std::vector<double>& exact = expected.weights[i];
+      const double largest = *std::ranges::max_element(exact);
+      double sum = 0, off = 0;
+      for (size_t j = 0; j < c.tokens; ++j) {
+        // Twice the error of a numerator: the sum of them has as much.
+        const double bound =
+            2 * (double{kPowerError} * exact[j] + 0.5 / 255 * largest);
+        ASSERT_NEAR(row[j], exact[j], bound);
+        off += std::abs(row[j] - exact[j]);
+        sum += row[j];
+      }
+      ASSERT_NEAR(sum, 1, 1e-5);
+      for (size_t k = 0; k < c.head_width; ++k) {
+        const double largest_value = 128 * double{kValueStep * kInverse};
+        ASSERT_NEAR(
+            context[i * width + h * c.head_width + k],
+            std::clamp(expected.context[i][k] * kInverse + kZero, 0.0, 255.0),
+            0.51 + off * largest_value);
+      }
+    }
+  }
+
+  // Alone, a query is answered exactly as among all.
+  const size_t last = c.tokens - 1;
+  in.query += last * in.query_stride;
+  in.queries = 1;
+  std::vector<uint8_t> one(width);
+  std::vector<float> row(c.heads * c.tokens);
+  SelfAttention(in, kInverse, kZero, one.data(), width, row.data(),
+                scratch.data());
+  for (size_t k = 0; k < width; ++k) {
+    ASSERT_EQ(one[k], context[last * width + k]);
+  }
+  for (size_t h = 0; h < c.heads; ++h) {
+    for (size_t j = 0; j < c.tokens; ++j) {
+      ASSERT_EQ(row[h * c.tokens + j],
+                weights[(h * c.tokens + last) * c.tokens + j]);
+    }
+  }
+}
+
+TEST_P(KernelTest, AttentionInBytesIsTheFormulaForAnyNumberOfTokens) {
+  if (!HasByteAttention()) GTEST_SKIP() << "not for this instruction set";
+  for (size_t tokens = 1; tokens <= 70; ++tokens) {
+    for (const size_t head_width : {16, 48}) {
+      for (const float step : {kLeastScoreStep, 1e-3f, 5e-3f}) {
+        SCOPED_TRACE(testing::Message()
+                     << tokens << " tokens of " << head_width << ", " << step);
+        ASSERT_NO_FATAL_FAILURE(
+            ExpectByteFormula({tokens, 3, head_width}, step));
+      }
+    }
   }
 }
 

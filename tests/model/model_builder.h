@@ -58,10 +58,13 @@ inline VitWeights RandomModel(const VitConfig& config, unsigned seed = 1) {
   // Normalised values seldom leave -4..4, and GELU's least is -0.17.
   const Quantization normed = {.scale = 8.0f / 255, .zero_point = 128};
   for (BlockWeights& block : weights.blocks) {
-    block.quantization = {.qkv = normed,
-                          .proj = normed,
-                          .fc1 = normed,
-                          .fc2 = {.scale = 5.0f / 255, .zero_point = 9}};
+    block.quantization = {
+        .qkv = normed,
+        .proj = normed,
+        .fc1 = normed,
+        .fc2 = {.scale = 5.0f / 255, .zero_point = 9},
+        .attention = AttentionSteps{
+            .query = 5.0f / 127, .key = 5.0f / 127, .value = 5.0f / 127}};
   }
   weights.quantized = true;
   return weights;

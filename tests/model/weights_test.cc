@@ -43,6 +43,39 @@ TEST(WeightsTest, WhatWasWrittenIsRead) {
   EXPECT_EQ(read->head.bias, written.head.bias);
 }
 
+TEST(WeightsTest, StepsForAttentionInBytesAreOptional) {
+  ModelFile file = testing::Write(testing::RandomModel(SmallConfig()));
+  json quantization;
+  const auto read = [&] {
+    file.header["__metadata__"]["vit.quantization"] = quantization.dump();
+    return Read(file);
+  };
+  const auto add = [&](const std::string& name, int zero_point) {
+    for (const char* block : {"blocks.0.", "blocks.1."}) {
+      quantization[block + name] = {{"scale", 0.5}, {"zero_point", zero_point}};
+    }
+  };
+  for (const char* name : {"attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"}) {
+    add(name, 7);
+  }
+  ASSERT_TRUE(read().ok()) << read().status();
+  EXPECT_TRUE(read()->quantized);
+  EXPECT_FALSE(read()->blocks[1].quantization.attention);
+
+  add("attn.query", 128);
+  add("attn.key", 128);
+  EXPECT_THAT(std::string(read().status().message()),
+              HasSubstr("blocks.0.attn.value"));
+  add("attn.value", 128);
+  ASSERT_TRUE(read().ok()) << read().status();
+  EXPECT_EQ(read()->blocks[1].quantization.attention->value, 0.5f);
+
+  add("attn.key", 100);
+  EXPECT_THAT(std::string(read().status().message()),
+              HasSubstr("\"blocks.0.attn.key\": expected the zero point 128, "
+                        "found 100"));
+}
+
 TEST(WeightsTest, MeanPoolingHasItsLastNormUnderTimmsOtherName) {
   VitConfig config = SmallConfig();
   config.class_token = false;
