@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -43,7 +42,14 @@ void Softmax(std::span<const float> logits, std::span<float> probabilities) {
 }  // namespace
 
 const char* PrecisionName(Precision precision) {
-  return precision == Precision::kInt8 ? "int8" : "f32";
+  switch (precision) {
+    case Precision::kBf16:
+      return "bf16";
+    case Precision::kInt8:
+      return "int8";
+    default:
+      return "f32";
+  }
 }
 
 struct VitModel::Parts {
@@ -158,7 +164,6 @@ class VitClassifier : public Classifier {
 
   size_t tokens() const { return config_.tokens(); }
   size_t width() const { return config_.width; }
-  bool in_bytes() const { return parts_.precision == Precision::kInt8; }
 
   // Pixels to patches, the one copy of an image on its way; and every token's
   // start.
@@ -168,30 +173,7 @@ class VitClassifier : public Classifier {
                 start.size() * sizeof(float));
     const size_t first = config_.class_token ? 1 : 0;
     const size_t offset = (i * tokens() + first) * config_.patch_values();
-    if (in_bytes()) {
-      CopyPatches(image.pixels.data(), &a_.patches.bytes[offset]);
-    } else {
-      CopyPatches(image.pixels.data(), &a_.patches.floats[offset]);
-    }
-  }
-
-  // A patch's values are in the order [channel][row][column].
-  template <typename T>
-  void CopyPatches(const uint8_t* pixels, T* patch) const {
-    const int side = config_.patch_size;
-    const int channels = config_.image.channels;
-    const int row = config_.image.width * channels;
-    for (int top = 0; top < config_.image.height; top += side) {
-      for (int left = 0; left < config_.image.width; left += side) {
-        const uint8_t* corner = pixels + top * row + left * channels;
-        for (int k = 0; k < channels; ++k) {
-          for (int y = 0; y < side; ++y) {
-            const uint8_t* from = corner + y * row + k;
-            for (int x = 0; x < side; ++x) *patch++ = from[x * channels];
-          }
-        }
-      }
-    }
+    a_.patches.CopyPatches(config_, image.pixels.data(), offset);
   }
 
   void MakeRoom(std::span<Attention* const> attention) const {
@@ -236,8 +218,11 @@ class VitClassifier : public Classifier {
         in.key = qkv + width();
         in.value = qkv + 2 * width();
         in.key_value_stride = 3 * width();
-        in.queries = tokens();
-        Attend(in, block.context, i * tokens(), weights);
+        in.queries = in.tokens = tokens();
+        in.heads = config_.heads;
+        in.head_width = config_.head_width();
+        a_.context.Attend(in, block.context, i * tokens() * width(), weights,
+                          a_.attention_scratch.data());
       };
       if (block.attention) {
         attend(InBytes(*block.attention), &a_.qkv_bytes[offset]);
@@ -260,43 +245,16 @@ class VitClassifier : public Classifier {
     absl::Status status = Run(layer.query);
     if (!status.ok()) return status;
     for (size_t i = 0; i < images; ++i) {
-      const kernels::AbsorbedInput in = {
-          .query = &a_.query[i * width()],
-          .data = normed + i * tokens() * width(),
-          .tokens = tokens()};
-      float* scratch = a_.attention_scratch.data();
-      if (in_bytes()) {
-        kernels::AbsorbedAttention(
-            in, last.absorbed, block.context.inverse_scale,
-            block.context.zero_point, &a_.context.bytes[i * width()], scratch);
-      } else {
-        kernels::AbsorbedAttention(in, last.absorbed,
-                                   &a_.context.floats[i * width()], scratch);
-      }
+      a_.context.AttendAbsorbed({.query = &a_.query[i * width()],
+                                 .data = normed + i * tokens() * width(),
+                                 .tokens = tokens()},
+                                last.absorbed, block.context, i * width(),
+                                a_.attention_scratch.data());
     }
     if (status = Run(layer.proj); !status.ok()) return status;
     Norm(block.norm2, a_.pooled.data(), images);
     if (status = Run(layer.fc1); !status.ok()) return status;
     return Run(layer.fc2);
-  }
-
-  // Self-attention of one image; the result goes to context from `row` on.
-  template <typename Input>
-  void Attend(Input in, const ToByte& to, size_t row, float* weights) {
-    in.tokens = tokens();
-    in.heads = config_.heads;
-    in.head_width = config_.head_width();
-    float* scratch = a_.attention_scratch.data();
-    if (in_bytes()) {
-      kernels::SelfAttention(in, to.inverse_scale, to.zero_point,
-                             &a_.context.bytes[row * width()], width(), weights,
-                             scratch);
-      return;
-    }
-    if constexpr (std::is_same_v<Input, kernels::AttentionInput>) {
-      kernels::SelfAttention(in, &a_.context.floats[row * width()], width(),
-                             weights, scratch);
-    }
   }
 
   static kernels::ByteAttentionInput InBytes(const ByteAttention& attention) {
@@ -305,12 +263,7 @@ class VitClassifier : public Classifier {
   }
 
   void Norm(const PackedNorm& norm, const float* rows, size_t count) {
-    const kernels::NormInput in = NormOf(norm, rows, count);
-    if (in_bytes()) {
-      kernels::LayerNorm(in, a_.normed.bytes.data());
-    } else {
-      kernels::LayerNorm(in, a_.normed.floats.data());
-    }
+    a_.normed.LayerNorm(NormOf(norm, rows, count));
   }
 
   kernels::NormInput NormOf(const PackedNorm& norm, const float* rows,
@@ -388,6 +341,10 @@ absl::StatusOr<std::shared_ptr<const VitModel>> VitModel::Create(
           "int8: this CPU has no exact 8-bit products (VNNI)");
     }
   }
+  if (options.precision == Precision::kBf16 && !SupportsBf16()) {
+    return absl::FailedPreconditionError(
+        "bf16: this CPU has no bfloat16 products (AVX512_BF16 or AMX)");
+  }
   auto parts = std::make_unique<Parts>();
   parts->config = weights.config;
   parts->info = ModelInfoOf(weights);
@@ -433,6 +390,7 @@ std::vector<std::string> VitModel::KernelNames() const {
 }
 
 bool VitModel::SupportsInt8() { return onednn::HasInt8Products(); }
+bool VitModel::SupportsBf16() { return onednn::HasBf16Products(); }
 
 std::string VitModel::Platform() {
   return absl::StrCat(onednn::Description(), "; own kernels ",

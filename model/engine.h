@@ -14,13 +14,16 @@ namespace vit {
 // What the matrix products are computed in; all else is f32.
 enum class Precision {
   kF32,
+  // Weights and activations rounded to 8 of their 24 digits (bfloat16), summed
+  // up in f32.
+  kBf16,
   // 8-bit weights, with a scale for each output, and 8-bit activations, with a
   // scale for each matrix product, summed up in 32 bits. On AVX-512 with VNNI
   // and VBMI those within attention too, if the model's file has their scales.
   kInt8,
 };
 
-// "f32" or "int8".
+// "f32", "bf16" or "int8".
 const char* PrecisionName(Precision precision);
 
 struct EngineOptions {
@@ -42,8 +45,8 @@ struct EngineOptions {
 class VitModel : public std::enable_shared_from_this<VitModel> {
  public:
   // InvalidArgument if an option is out of range; FailedPrecondition for int8
-  // if the model is not quantised or this CPU cannot do it exactly; Internal if
-  // oneDNN cannot make a kernel.
+  // if the model is not quantised or this CPU cannot do it exactly, for bf16 if
+  // this CPU cannot do it itself; Internal if oneDNN cannot make a kernel.
   static absl::StatusOr<std::shared_ptr<const VitModel>> Create(
       const VitWeights& weights, const EngineOptions& options);
 
@@ -66,6 +69,9 @@ class VitModel : public std::enable_shared_from_this<VitModel> {
 
   // Whether this CPU sums up 8-bit products exactly, as int8 needs.
   static bool SupportsInt8();
+
+  // Whether this CPU has bfloat16 products: AVX512_BF16 or AMX.
+  static bool SupportsBf16();
 
   // oneDNN's version, and the instruction sets that its kernels and our own use
   // on this CPU.

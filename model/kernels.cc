@@ -29,6 +29,11 @@ void AttendToFloat(const AttentionInput& in, float* context, size_t stride,
   Attend(in, 1.0f, 0.0f, context, stride, weights, scratch);
 }
 
+void AttendToBFloat(const AttentionInput& in, BFloat16* context, size_t stride,
+                    float* weights, float* scratch) {
+  Attend(in, 1.0f, 0.0f, context, stride, weights, scratch);
+}
+
 void AttendToByte(const AttentionInput& in, float scale, float zero,
                   uint8_t* context, size_t stride, float* weights,
                   float* scratch) {
@@ -40,15 +45,25 @@ void AbsorbedToFloat(const AbsorbedInput& in, const AbsorbedWeights& by,
   AttendAbsorbed(in, by, 1.0f, 0.0f, context, scratch);
 }
 
+void AbsorbedToBFloat(const AbsorbedInput& in, const AbsorbedWeights& by,
+                      BFloat16* context, float* scratch) {
+  AttendAbsorbed(in, by, 1.0f, 0.0f, context, scratch);
+}
+
 void AbsorbedToByte(const AbsorbedInput& in, const AbsorbedWeights& by,
                     float scale, float zero, uint8_t* context, float* scratch) {
   AttendAbsorbed(in, by, scale, zero, context, scratch);
 }
 
 void NormToFloat(const NormInput& in, float* out) { NormRows(in, out); }
+void NormToBFloat(const NormInput& in, BFloat16* out) { NormRows(in, out); }
 void NormToByte(const NormInput& in, uint8_t* out) { NormRows(in, out); }
 
 void GeluToFloat(const float* x, size_t count, float* out) {
+  GeluAll(x, count, 1.0f, 0.0f, out);
+}
+
+void GeluToBFloat(const float* x, size_t count, BFloat16* out) {
   GeluAll(x, count, 1.0f, 0.0f, out);
 }
 
@@ -66,20 +81,28 @@ HWY_AFTER_NAMESPACE();
 namespace vit::kernels {
 
 HWY_EXPORT(AttendToFloat);
+HWY_EXPORT(AttendToBFloat);
 HWY_EXPORT(AttendToByte);
 HWY_EXPORT(AbsorbedToFloat);
+HWY_EXPORT(AbsorbedToBFloat);
 HWY_EXPORT(AbsorbedToByte);
 HWY_EXPORT(HasAttentionInBytes);
 HWY_EXPORT(AttendInBytes);
 HWY_EXPORT(NormToFloat);
+HWY_EXPORT(NormToBFloat);
 HWY_EXPORT(NormToByte);
 HWY_EXPORT(GeluToFloat);
+HWY_EXPORT(GeluToBFloat);
 HWY_EXPORT(GeluToByte);
 HWY_EXPORT(HasFloats);
+HWY_EXPORT(HasBFloats);
 HWY_EXPORT(HasBytes);
 HWY_EXPORT(FloatLinear);
 HWY_EXPORT(FloatLinearAdd);
 HWY_EXPORT(FloatLinearGelu);
+HWY_EXPORT(BFloatLinear);
+HWY_EXPORT(BFloatLinearAdd);
+HWY_EXPORT(BFloatLinearGelu);
 HWY_EXPORT(ByteLinear);
 HWY_EXPORT(ByteLinearToByte);
 HWY_EXPORT(ByteLinearAdd);
@@ -98,6 +121,12 @@ void SelfAttention(const AttentionInput& in, float* context,
   (in, context, context_stride, weights, scratch);
 }
 
+void SelfAttention(const AttentionInput& in, BFloat16* context,
+                   size_t context_stride, float* weights, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(AttendToBFloat)
+  (in, context, context_stride, weights, scratch);
+}
+
 void SelfAttention(const AttentionInput& in, float inverse_scale,
                    float zero_point, uint8_t* context, size_t context_stride,
                    float* weights, float* scratch) {
@@ -108,6 +137,11 @@ void SelfAttention(const AttentionInput& in, float inverse_scale,
 void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
                        float* context, float* scratch) {
   HWY_DYNAMIC_DISPATCH(AbsorbedToFloat)(in, by, context, scratch);
+}
+
+void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
+                       BFloat16* context, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(AbsorbedToBFloat)(in, by, context, scratch);
 }
 
 void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
@@ -130,6 +164,10 @@ void LayerNorm(const NormInput& in, float* out) {
   HWY_DYNAMIC_DISPATCH(NormToFloat)(in, out);
 }
 
+void LayerNorm(const NormInput& in, BFloat16* out) {
+  HWY_DYNAMIC_DISPATCH(NormToBFloat)(in, out);
+}
+
 void LayerNorm(const NormInput& in, uint8_t* out) {
   HWY_DYNAMIC_DISPATCH(NormToByte)(in, out);
 }
@@ -138,16 +176,26 @@ void Gelu(const float* x, size_t count, float* out) {
   HWY_DYNAMIC_DISPATCH(GeluToFloat)(x, count, out);
 }
 
+void Gelu(const float* x, size_t count, BFloat16* out) {
+  HWY_DYNAMIC_DISPATCH(GeluToBFloat)(x, count, out);
+}
+
 void Gelu(const float* x, size_t count, float inverse_scale, float zero_point,
           uint8_t* out) {
   HWY_DYNAMIC_DISPATCH(GeluToByte)(x, count, inverse_scale, zero_point, out);
 }
 
 bool HasFloatLinear() { return HWY_DYNAMIC_DISPATCH(HasFloats)(); }
+bool HasBFloatLinear() { return HWY_DYNAMIC_DISPATCH(HasBFloats)(); }
 bool HasByteLinear() { return HWY_DYNAMIC_DISPATCH(HasBytes)(); }
 
 void Linear(const Rows<float>& in, const OrderedLinear<float>& by, float* out) {
   HWY_DYNAMIC_DISPATCH(FloatLinear)(in, by, out);
+}
+
+void Linear(const Rows<BFloat16>& in, const OrderedLinear<BFloat16>& by,
+            float* out) {
+  HWY_DYNAMIC_DISPATCH(BFloatLinear)(in, by, out);
 }
 
 void Linear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
@@ -165,6 +213,11 @@ void LinearAdd(const Rows<float>& in, const OrderedLinear<float>& by,
   HWY_DYNAMIC_DISPATCH(FloatLinearAdd)(in, by, out);
 }
 
+void LinearAdd(const Rows<BFloat16>& in, const OrderedLinear<BFloat16>& by,
+               float* out) {
+  HWY_DYNAMIC_DISPATCH(BFloatLinearAdd)(in, by, out);
+}
+
 void LinearAdd(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
                float* out) {
   HWY_DYNAMIC_DISPATCH(ByteLinearAdd)(in, by, out);
@@ -173,6 +226,11 @@ void LinearAdd(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
 void LinearGelu(const Rows<float>& in, const OrderedLinear<float>& by,
                 float* out) {
   HWY_DYNAMIC_DISPATCH(FloatLinearGelu)(in, by, out);
+}
+
+void LinearGelu(const Rows<BFloat16>& in, const OrderedLinear<BFloat16>& by,
+                BFloat16* out) {
+  HWY_DYNAMIC_DISPATCH(BFloatLinearGelu)(in, by, out);
 }
 
 void LinearGelu(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,

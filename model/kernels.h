@@ -1,6 +1,7 @@
 #ifndef MNIST_VIT_MODEL_KERNELS_H_
 #define MNIST_VIT_MODEL_KERNELS_H_
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -16,7 +17,19 @@
 // is the distance of two rows, in elements. Results of type uint8_t are
 // quantised: rounded to the nearest and clamped to 0..255, scale and zero point
 // being the caller's (see each function); before that they must be below 2^31.
+// Results of type BFloat16 are rounded to the nearest.
 namespace vit::kernels {
+
+// A float's upper half: its sign, its exponent, and 8 of its 24 digits.
+enum class BFloat16 : uint16_t {};
+
+// The nearest, of two the one farther from 0; `value` must be finite.
+constexpr BFloat16 ToBFloat16(float value) {
+  return BFloat16((std::bit_cast<uint32_t>(value) + 0x8000) >> 16);
+}
+constexpr float ToFloat(BFloat16 value) {
+  return std::bit_cast<float>(static_cast<uint32_t>(value) << 16);
+}
 
 // One image's queries, keys and values, the heads side by side in every row:
 // head h is the columns from h * head_width on.
@@ -44,6 +57,8 @@ size_t AttentionScratch(size_t tokens, size_t head_width);
 // queries at a time live in `scratch`, of AttentionScratch floats; no more of
 // them is ever in memory.
 void SelfAttention(const AttentionInput& in, float* context,
+                   size_t context_stride, float* weights, float* scratch);
+void SelfAttention(const AttentionInput& in, BFloat16* context,
                    size_t context_stride, float* weights, float* scratch);
 
 // The same, each context value c as c * inverse_scale + zero_point.
@@ -85,6 +100,8 @@ constexpr size_t AbsorbedScratch(size_t tokens, size_t width) {
 // context: [width], in bytes each value c as c * inverse_scale + zero_point.
 void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
                        float* context, float* scratch);
+void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
+                       BFloat16* context, float* scratch);
 void AbsorbedAttention(const AbsorbedInput& in, const AbsorbedWeights& by,
                        float inverse_scale, float zero_point, uint8_t* context,
                        float* scratch);
@@ -130,6 +147,7 @@ struct NormInput {
   float epsilon;
 };
 void LayerNorm(const NormInput& in, float* out);
+void LayerNorm(const NormInput& in, BFloat16* out);
 void LayerNorm(const NormInput& in, uint8_t* out);
 
 // Gaussian error linear unit x Phi(x) (Hendrycks & Gimpel 2016, arXiv
@@ -140,8 +158,10 @@ inline constexpr float kGeluRelativeError = 6e-7f;
 void Gelu(const float* x, size_t count, float* out);
 
 // The same, each result g as g * inverse_scale + zero_point. A byte's step is
-// coarser than this error for |x| up to 8, so that is all it is worth.
+// coarser than this error for |x| up to 8, so that is all it is worth; and so
+// is the last digit of a BFloat16, but for results below 0.1.
 inline constexpr float kGeluByteError = 4.1e-4f;
+void Gelu(const float* x, size_t count, BFloat16* out);
 void Gelu(const float* x, size_t count, float inverse_scale, float zero_point,
           uint8_t* out);
 
@@ -151,6 +171,7 @@ void Gelu(const float* x, size_t count, float inverse_scale, float zero_point,
 // multiplied together lies together. What a block or a step lacks is zero.
 inline constexpr size_t kLinearBlock = 64;
 inline constexpr size_t kFloatStep = 1;
+inline constexpr size_t kBFloatStep = 2;
 inline constexpr size_t kByteStep = 4;
 constexpr size_t LinearBlocks(size_t outputs) {
   return (outputs + kLinearBlock - 1) / kLinearBlock;
@@ -176,7 +197,8 @@ void OrderWeights(const Weight* weight, size_t inputs, size_t outputs,
   }
 }
 
-// y = W x + bias in floats; y = scale (W x) + bias in bytes, the product exact.
+// y = W x + bias in floats, and in BFloat16 with sums in floats; in bytes
+// y = scale (W x) + bias, the product exact.
 // All memory starts at a multiple of 64 bytes.
 template <typename Weight>
 struct OrderedLinear {
@@ -197,12 +219,15 @@ struct Rows {
 };
 
 // Whether the chosen instruction set has these layers: AVX-512, in bytes with
-// VNNI. None of them may be called where it has not.
+// VNNI, in BFloat16 with BF16. None of them may be called where it has not.
 bool HasFloatLinear();
+bool HasBFloatLinear();
 bool HasByteLinear();
 
 // out = y. `out` is dense, here and below.
 void Linear(const Rows<float>& in, const OrderedLinear<float>& by, float* out);
+void Linear(const Rows<BFloat16>& in, const OrderedLinear<BFloat16>& by,
+            float* out);
 void Linear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
             float* out);
 
@@ -213,12 +238,16 @@ void Linear(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
 // out += y: a residual.
 void LinearAdd(const Rows<float>& in, const OrderedLinear<float>& by,
                float* out);
+void LinearAdd(const Rows<BFloat16>& in, const OrderedLinear<BFloat16>& by,
+               float* out);
 void LinearAdd(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
                float* out);
 
 // out = GELU(y), in bytes * inverse_scale + zero_point.
 void LinearGelu(const Rows<float>& in, const OrderedLinear<float>& by,
                 float* out);
+void LinearGelu(const Rows<BFloat16>& in, const OrderedLinear<BFloat16>& by,
+                BFloat16* out);
 void LinearGelu(const Rows<uint8_t>& in, const OrderedLinear<int8_t>& by,
                 float inverse_scale, float zero_point, uint8_t* out);
 

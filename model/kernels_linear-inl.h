@@ -1,7 +1,8 @@
 // Linear layers: products of rows and weights summed up in registers, and what
 // comes after them done on the way to memory. Included once for every
 // instruction set; empty for those without AVX-512's registers, and in bytes
-// for those without VNNI.
+// and BFloat16 for those without VNNI. Those may still lack BF16: that is up to
+// the CPU.
 
 #if defined(MNIST_VIT_MODEL_KERNELS_LINEAR_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef MNIST_VIT_MODEL_KERNELS_LINEAR_INL_H_
@@ -22,12 +23,14 @@
 
 #undef VIT_FLOAT_LINEAR
 #undef VIT_BYTE_LINEAR
+#undef VIT_BFLOAT_LINEAR
 #define VIT_FLOAT_LINEAR (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3)
 #define VIT_BYTE_LINEAR (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL)
+#define VIT_BFLOAT_LINEAR VIT_BYTE_LINEAR
 
 #if VIT_BYTE_LINEAR
-// Highway 1.0 leaves VNNI out of what it lets the compiler use here.
-HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")
+// Highway 1.0 leaves these out of what it lets the compiler use here.
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni,avx512bf16")
 #else
 HWY_BEFORE_NAMESPACE();
 #endif
@@ -53,7 +56,8 @@ struct FloatProducts {
   }
 
   struct Scale {
-    Scale(const OrderedLinear<float>& by, size_t first)
+    template <typename Weight>
+    Scale(const OrderedLinear<Weight>& by, size_t first)
         : bias(hn::Load(Floats(), by.bias + first)) {}
     HWY_INLINE FloatVec operator()(Sum sum) const { return hn::Add(sum, bias); }
     FloatVec bias;
@@ -86,6 +90,28 @@ struct ByteProducts {
     }
     FloatVec scale, bias;
   };
+};
+#endif
+
+#if VIT_BFLOAT_LINEAR
+// Two values are in the place of a float.
+struct BFloatProducts {
+  using Sum = FloatVec;
+  using Scale = FloatProducts::Scale;
+  static constexpr size_t kStep = kBFloatStep;
+
+  static HWY_INLINE Sum Inputs(const BFloat16* x) {
+    int32_t two;
+    std::memcpy(&two, x, sizeof(two));
+    return hn::BitCast(Floats(), hn::Set(Integers(), two));
+  }
+  static HWY_INLINE Sum Weights(const BFloat16* w) {
+    return hn::Load(Floats(), reinterpret_cast<const float*>(w));
+  }
+  static HWY_INLINE Sum Add(Sum sum, Sum x, Sum w) {
+    return Sum{_mm512_dpbf16_ps(sum.raw, reinterpret_cast<__m512bh>(x.raw),
+                                reinterpret_cast<__m512bh>(w.raw))};
+  }
 };
 #endif
 
@@ -137,12 +163,18 @@ struct Activated {
   }
 };
 
+struct ActivatedRoughly {
+  HWY_INLINE FloatVec operator()(FloatVec y, const BFloat16*, size_t) const {
+    return RoughGeluOf(Floats(), y);
+  }
+};
+
 struct ActivatedInBytes {
   float scale, zero;
 
   HWY_INLINE FloatVec operator()(FloatVec y, const uint8_t*, size_t) const {
     const Floats d;
-    return hn::MulAdd(GeluForByte(d, y), hn::Set(d, scale), hn::Set(d, zero));
+    return hn::MulAdd(RoughGeluOf(d, y), hn::Set(d, scale), hn::Set(d, zero));
   }
 };
 
@@ -300,6 +332,33 @@ void ByteLinearAdd(const Rows<uint8_t>&, const OrderedLinear<int8_t>&, float*) {
 }
 void ByteLinearGelu(const Rows<uint8_t>&, const OrderedLinear<int8_t>&, float,
                     float, uint8_t*) {}
+#endif
+
+#if VIT_BFLOAT_LINEAR
+void BFloatLinear(const Rows<BFloat16>& in, const OrderedLinear<BFloat16>& by,
+                  float* out) {
+  Tiles<BFloatProducts>(in, by, AsItIs(), out);
+}
+
+void BFloatLinearAdd(const Rows<BFloat16>& in,
+                     const OrderedLinear<BFloat16>& by, float* out) {
+  Tiles<BFloatProducts>(in, by, PlusWhatWasThere(), out);
+}
+
+void BFloatLinearGelu(const Rows<BFloat16>& in,
+                      const OrderedLinear<BFloat16>& by, BFloat16* out) {
+  Tiles<BFloatProducts>(in, by, ActivatedRoughly(), out);
+}
+
+bool HasBFloats() { return __builtin_cpu_supports("avx512bf16") != 0; }
+#else
+void BFloatLinear(const Rows<BFloat16>&, const OrderedLinear<BFloat16>&,
+                  float*) {}
+void BFloatLinearAdd(const Rows<BFloat16>&, const OrderedLinear<BFloat16>&,
+                     float*) {}
+void BFloatLinearGelu(const Rows<BFloat16>&, const OrderedLinear<BFloat16>&,
+                      BFloat16*) {}
+bool HasBFloats() { return false; }
 #endif
 
 bool HasFloats() { return VIT_FLOAT_LINEAR != 0; }

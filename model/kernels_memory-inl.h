@@ -1,5 +1,5 @@
 // What lies between memory and registers: parts of vectors, and results as they
-// are or quantised to bytes. Included once for every instruction set.
+// are, rounded or quantised to bytes. Included once for every instruction set.
 
 #if defined(MNIST_VIT_MODEL_KERNELS_MEMORY_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef MNIST_VIT_MODEL_KERNELS_MEMORY_INL_H_
@@ -8,11 +8,13 @@
 #define MNIST_VIT_MODEL_KERNELS_MEMORY_INL_H_
 #endif
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
 #include "hwy/highway.h"
+#include "model/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace vit::kernels::HWY_NAMESPACE {
@@ -58,6 +60,19 @@ HWY_INLINE void Put(hn::FixedTag<float, 16>, hn::Vec512<float> v, uint8_t* p) {
 }
 #endif
 
+// The nearest, as ToBFloat16.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void Put(D d, V v, BFloat16* p) {
+  const hn::RebindToUnsigned<D> words;
+  const hn::RebindToSigned<D> integers;
+  const hn::Rebind<uint16_t, D> halves;
+  (void)d;
+  const auto rounded = hn::Add(hn::BitCast(words, v), hn::Set(words, 0x8000));
+  const auto upper = hn::BitCast(integers, hn::ShiftRight<16>(rounded));
+  hn::StoreU(hn::DemoteTo(halves, upper), halves,
+             reinterpret_cast<uint16_t*>(p));
+}
+
 // Four vectors, one behind the other.
 template <class D, class V = hn::Vec<D>, typename Out>
 HWY_INLINE void PutFour(D d, V v0, V v1, V v2, V v3, Out* p) {
@@ -82,6 +97,26 @@ HWY_INLINE void PutFour(D, V v0, V v1, V v2, V v3, uint8_t* p) {
                                           _mm512_cvtps_epi32(v3.raw));
   _mm512_storeu_si512(
       p, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high)));
+}
+
+// As BFloat16 two of them do.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void PutFour(D, V v0, V v1, V v2, V v3, BFloat16* p) {
+  static constexpr auto kUpperHalves = [] {
+    std::array<uint16_t, 32> halves = {};
+    for (uint16_t i = 0; i < 32; ++i) halves[i] = 2 * i + 1;
+    return halves;
+  }();
+  const __m512i order = _mm512_loadu_si512(kUpperHalves.data());
+  const __m512i half = _mm512_set1_epi32(0x8000);
+  const auto put = [&](V low, V high, BFloat16* to) HWY_ATTR {
+    _mm512_storeu_si512(
+        to, _mm512_permutex2var_epi16(
+                _mm512_add_epi32(_mm512_castps_si512(low.raw), half), order,
+                _mm512_add_epi32(_mm512_castps_si512(high.raw), half)));
+  };
+  put(v0, v1, p);
+  put(v2, v3, p + 32);
 }
 #endif
 

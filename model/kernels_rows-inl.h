@@ -43,10 +43,10 @@ HWY_INLINE V GeluOf(D d, V x) {
   return hn::Mul(x, phi);
 }
 
-// The same for a result that becomes a byte: R is a polynomial, within
-// kGeluByteError of the exact result for |x| up to 8.
+// The same for a result that becomes a byte or a BFloat16: R is a polynomial,
+// within kGeluByteError of the exact result for |x| up to 8.
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V GeluForByte(D d, V x) {
+HWY_INLINE V RoughGeluOf(D d, V x) {
   constexpr float kEnd = 3.6f;
   const V t = hn::Min(hn::Max(x, hn::Set(d, -kEnd)), hn::Set(d, kEnd));
   const V u = hn::Mul(t, t);
@@ -68,9 +68,12 @@ void GeluAll(const float* HWY_RESTRICT x, size_t count, float scale, float zero,
   const auto zeros = hn::Set(d, zero);
   const auto gelu = [&](auto v) HWY_ATTR {
     if constexpr (sizeof(Out) == 1) {
-      return hn::MulAdd(GeluForByte(d, v), scales, zeros);
+      return hn::MulAdd(RoughGeluOf(d, v), scales, zeros);
+    } else if constexpr (sizeof(Out) == 2) {
+      return RoughGeluOf(d, v);
+    } else {
+      return GeluOf(d, v);
     }
-    return GeluOf(d, v);
   };
   size_t i = 0;
   for (; i + lanes <= count; i += lanes) {

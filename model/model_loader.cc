@@ -58,16 +58,36 @@ absl::StatusOr<LoadedModel> MakeModel(const VitWeights& weights,
   return loaded;
 }
 
+// "NAME (why not)".
+std::string Refusal(Precision precision, const absl::Status& status) {
+  const std::string name = PrecisionName(precision);
+  std::string reason(status.message());
+  if (reason.starts_with(name + ": ")) reason.erase(0, name.size() + 2);
+  return absl::StrCat(name, " (", reason, ")");
+}
+
+std::string ChoiceNote(Precision precision,
+                       const std::vector<std::string>& refused) {
+  std::string note =
+      absl::StrCat("precision ", PrecisionName(precision),
+                   ": the fastest that this CPU and the golden images allow");
+  for (const std::string& refusal : refused) {
+    absl::StrAppend(&note, ", not ", refusal);
+  }
+  return note;
+}
+
 }  // namespace
 
 absl::StatusOr<std::optional<Precision>> ParsePrecision(
     const std::string& text) {
   if (text == "auto") return std::nullopt;
-  for (const Precision precision : {Precision::kF32, Precision::kInt8}) {
+  for (const Precision precision :
+       {Precision::kF32, Precision::kBf16, Precision::kInt8}) {
     if (text == PrecisionName(precision)) return precision;
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("expected auto, f32 or int8, found '", text, "'"));
+      absl::StrCat("expected auto, f32, bf16 or int8, found '", text, "'"));
 }
 
 absl::StatusOr<LoadedModel> LoadModel(const ModelLoaderOptions& options,
@@ -87,17 +107,19 @@ absl::StatusOr<LoadedModel> LoadModel(const ModelLoaderOptions& options,
         "precision ", PrecisionName(loaded->precision), ", as asked for"));
     return loaded;
   }
-  absl::StatusOr<LoadedModel> fast = make(Precision::kInt8);
-  if (fast.ok()) {
-    fast->notes.emplace_back(
-        "precision int8: the fastest that this CPU and the golden images "
-        "allow");
-    return fast;
+  // The fastest first.
+  std::vector<std::string> refused;
+  for (const Precision precision : {Precision::kInt8, Precision::kBf16}) {
+    absl::StatusOr<LoadedModel> loaded = make(precision);
+    if (loaded.ok()) {
+      loaded->notes.push_back(ChoiceNote(precision, refused));
+      return loaded;
+    }
+    refused.push_back(Refusal(precision, loaded.status()));
   }
   absl::StatusOr<LoadedModel> exact = make(Precision::kF32);
   if (!exact.ok()) return exact.status();
-  exact->notes.push_back(
-      absl::StrCat("precision f32: ", std::string(fast.status().message())));
+  exact->notes.push_back(ChoiceNote(Precision::kF32, refused));
   return exact;
 }
 

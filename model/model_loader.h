@@ -30,7 +30,7 @@ struct LoadedModel {
   std::vector<std::string> notes;
 };
 
-// "auto" (none), "f32" or "int8"; InvalidArgument for anything else.
+// "auto" (none), "f32", "bf16" or "int8"; InvalidArgument for anything else.
 absl::StatusOr<std::optional<Precision>> ParsePrecision(
     const std::string& text);
 
@@ -38,8 +38,9 @@ absl::StatusOr<std::optional<Precision>> ParsePrecision(
 // up, and has one of them answer the golden images: a model that does not
 // answer them as in training, within GoldenTolerance, is not returned.
 //
-// Without a precision given it takes int8 where the file and the CPU allow it
-// and the golden images agree, and else f32.
+// Without a precision given it takes the first of int8, bf16 and f32 that the
+// file and the CPU allow and whose answers to the golden images are near
+// enough.
 //
 // Errors are those of LoadVitWeights, VitModel::Create and CheckGolden.
 absl::StatusOr<LoadedModel> LoadModel(const ModelLoaderOptions& options,

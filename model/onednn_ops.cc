@@ -36,6 +36,8 @@ const char* IsaName(dnnl::cpu_isa isa) {
       return "AVX-512 with VNNI, BF16 and FP16";
     case dnnl::cpu_isa::avx512_core_amx:
       return "AVX-512 with VNNI, BF16, FP16 and AMX";
+    case dnnl::cpu_isa::avx512_core_amx_fp16:
+      return "AVX-512 with VNNI, BF16, FP16 and AMX, FP16 also in AMX";
     default:
       return "an instruction set that is newer than this program";
   }
@@ -63,6 +65,29 @@ bool HasInt8Products() {
     case dnnl::cpu_isa::avx512_core_bf16:
     case dnnl::cpu_isa::avx512_core_fp16:
     case dnnl::cpu_isa::avx512_core_amx:
+    case dnnl::cpu_isa::avx512_core_amx_fp16:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool HasBf16Products() {
+  switch (dnnl::get_effective_cpu_isa()) {
+    case dnnl::cpu_isa::avx512_core_bf16:
+    case dnnl::cpu_isa::avx512_core_fp16:
+    case dnnl::cpu_isa::avx512_core_amx:
+    case dnnl::cpu_isa::avx512_core_amx_fp16:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool HasBf16Tiles() {
+  switch (dnnl::get_effective_cpu_isa()) {
+    case dnnl::cpu_isa::avx512_core_amx:
+    case dnnl::cpu_isa::avx512_core_amx_fp16:
       return true;
     default:
       return false;

@@ -29,6 +29,13 @@ std::string Description();
 // on other CPUs, oneDNN's kernels saturate at 16 bits.
 bool HasInt8Products();
 
+// Whether the CPU itself multiplies bfloat16 and adds up in f32: oneDNN also
+// does it without, slower than in f32.
+bool HasBf16Products();
+
+// Whether it does so with whole matrices (AMX).
+bool HasBf16Tiles();
+
 // rows x columns with rows `stride` elements apart; dense if that is zero.
 MemoryDesc Matrix(DataType type, int64_t rows, int64_t columns,
                   int64_t stride = 0);

@@ -52,8 +52,8 @@ template <typename Weight>
 OwnLinear<Weight> PackOwn(const std::vector<Weight>& weight,
                           const std::vector<float>& scale,
                           const std::vector<float>& bias, size_t inputs) {
-  constexpr size_t kStep =
-      sizeof(Weight) == 1 ? kernels::kByteStep : kernels::kFloatStep;
+  // What is multiplied together fills the place of a float.
+  constexpr size_t kStep = sizeof(float) / sizeof(Weight);
   const size_t outputs = weight.size() / inputs;
   const size_t padded = kernels::LinearBlocks(outputs) * kernels::kLinearBlock;
   OwnLinear<Weight> own = {
@@ -72,6 +72,13 @@ OwnLinear<Weight> PackOwn(const std::vector<Weight>& weight,
   return own;
 }
 
+std::vector<kernels::BFloat16> InBFloat16(const std::vector<float>& values) {
+  std::vector<kernels::BFloat16> rounded(values.size());
+  std::ranges::transform(values, rounded.begin(), kernels::ToBFloat16);
+  return rounded;
+}
+
+// oneDNN rounds them if the op takes bfloat16.
 PackedLinear PackFloat(const LinearWeights& linear, const Op& op) {
   PackedLinear packed;
   packed.weight = Ordered(linear.weight, DataType::f32, op);
@@ -277,10 +284,30 @@ bool ReadsClassTokenOnly(const VitConfig& config) {
 
 Provider ProviderFor(const EngineOptions& options) {
   if (options.only_onednn) return Provider::kOneDnn;
-  const bool has = options.precision == Precision::kInt8
-                       ? kernels::HasByteLinear()
-                       : kernels::HasFloatLinear();
+  bool has = false;
+  switch (options.precision) {
+    case Precision::kF32:
+      has = kernels::HasFloatLinear();
+      break;
+    case Precision::kBf16:
+      has = kernels::HasBFloatLinear() && !onednn::HasBf16Tiles();
+      break;
+    case Precision::kInt8:
+      has = kernels::HasByteLinear();
+      break;
+  }
   return has ? Provider::kOwn : Provider::kOneDnn;
+}
+
+DataType SourceType(Precision precision) {
+  switch (precision) {
+    case Precision::kBf16:
+      return DataType::bf16;
+    case Precision::kInt8:
+      return DataType::u8;
+    default:
+      return DataType::f32;
+  }
 }
 
 VitOps::VitOps(const VitConfig& c, Precision precision, Provider provider,
@@ -292,8 +319,8 @@ VitOps::VitOps(const VitConfig& c, Precision precision, Provider provider,
                      Matrix(DataType::f32, images, c.classes), {.bias = true});
   if (provider == Provider::kOwn) return;
   const bool bytes = precision == Precision::kInt8;
-  const DataType source = bytes ? DataType::u8 : DataType::f32;
-  const DataType weight = bytes ? DataType::s8 : DataType::f32;
+  const DataType source = SourceType(precision);
+  const DataType weight = bytes ? DataType::s8 : source;
   struct Shape {
     int64_t rows, inputs, outputs;
   };
@@ -359,8 +386,12 @@ PackedWeights::PackedWeights(const VitWeights& weights, Precision precision,
       if (!own) return PackInt8(std::move(rounded), op);
       packed.bytes =
           PackOwn(rounded.weight, rounded.scales, rounded.bias, inputs);
+    } else if (!own) {
+      return PackFloat(linear, op);
+    } else if (precision == Precision::kBf16) {
+      packed.bfloats =
+          PackOwn(InBFloat16(linear.weight), {}, linear.bias, inputs);
     } else {
-      if (!own) return PackFloat(linear, op);
       packed.floats = PackOwn(linear.weight, {}, linear.bias, inputs);
     }
     return packed;

@@ -22,6 +22,9 @@ enum class Provider {
 
 Provider ProviderFor(const EngineOptions& options);
 
+// What the matmuls' inputs are in.
+onednn::DataType SourceType(Precision precision);
+
 // Weights for our own kernels.
 template <typename Weight>
 struct OwnLinear {
@@ -32,15 +35,16 @@ struct OwnLinear {
 };
 
 // A linear layer's weights, as whoever computes it takes them. In f32 as they
-// are; in int8 (Jacob et al. 2018, arXiv 1712.05877) each output's weights are
-// rounded to -127..127 with a scale of their own, and the input's scale and
-// zero point are folded into `scales` and `bias`.
+// are; in bf16 rounded; in int8 (Jacob et al. 2018, arXiv 1712.05877) each
+// output's weights are rounded to -127..127 with a scale of their own, and the
+// input's scale and zero point are folded into `scales` and `bias`.
 struct PackedLinear {
   dnnl::memory weight;
-  dnnl::memory scales;  // empty in f32
+  dnnl::memory scales;  // in int8 only
   dnnl::memory bias;    // empty without a bias
   // Instead of these, if our own kernels compute it, one of:
   std::optional<OwnLinear<float>> floats;
+  std::optional<OwnLinear<kernels::BFloat16>> bfloats;
   std::optional<OwnLinear<int8_t>> bytes;
 };
 

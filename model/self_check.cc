@@ -58,8 +58,14 @@ absl::Status CheckOne(const Prediction& prediction,
 }  // namespace
 
 float GoldenTolerance(Precision precision) {
-  return precision == Precision::kInt8 ? kGoldenToleranceInt8
-                                       : kGoldenTolerance;
+  switch (precision) {
+    case Precision::kBf16:
+      return kGoldenToleranceBf16;
+    case Precision::kInt8:
+      return kGoldenToleranceInt8;
+    default:
+      return kGoldenTolerance;
+  }
 }
 
 std::string DefaultGoldenPath(const std::string& model_path) {

@@ -27,7 +27,8 @@ kernels::Rows<Input> RowsOf(const dnnl::memory* memory) {
 
 // What a weight is multiplied with.
 template <typename Weight>
-using InputOf = std::conditional_t<sizeof(Weight) == 1, uint8_t, float>;
+using InputOf =
+    std::conditional_t<std::is_same_v<Weight, int8_t>, uint8_t, Weight>;
 
 // The result goes to `target`, or with `add` onto what is there: a residual.
 template <typename Weight>
@@ -47,40 +48,6 @@ LinearStep Own(const dnnl::memory* source,
 }
 
 }  // namespace
-
-void Activations::Input::Resize(Precision precision, size_t size) {
-  // Kernels read whole steps of a row: behind the last one, too.
-  if (precision == Precision::kInt8) {
-    bytes.resize(size + kernels::kByteStep);
-  } else {
-    floats.resize(size);
-  }
-}
-
-void* Activations::Input::data() {
-  return bytes.empty() ? static_cast<void*>(floats.data()) : bytes.data();
-}
-
-Activations::Activations(const VitConfig& c, Precision precision, int images) {
-  const auto count = static_cast<size_t>(images);
-  const size_t rows = count * c.tokens();
-  patches.Resize(precision, rows * c.patch_values());
-  stream.resize(rows * c.width);
-  normed.Resize(precision, rows * c.width);
-  qkv.resize(rows * 3 * c.width);
-  context.Resize(precision, rows * c.width);
-  hidden.resize(rows * c.mlp_width);
-  if (precision == Precision::kInt8) {
-    activated.Resize(precision, hidden.size());
-    qkv_bytes.resize(qkv.size());
-  }
-  pooled.resize(count * c.width);
-  query.resize(count * c.width);
-  logits.resize(count * c.classes);
-  attention_scratch.resize(
-      std::max(kernels::AttentionScratch(c.tokens(), c.head_width()),
-               kernels::AbsorbedScratch(c.tokens(), c.width)));
-}
 
 const dnnl::memory* VitPlan::Bind(const onednn::MemoryDesc& desc, void* data) {
   return &memory_.emplace_back(desc, onednn::Cpu(), data);
@@ -106,11 +73,9 @@ LinearStep VitPlan::OneDnn(const Op& op, const dnnl::memory* source,
 VitPlan::VitPlan(const VitConfig& c, Precision precision, int images,
                  const VitOps& ops, const PackedWeights& weights,
                  Activations& a) {
-  const DataType source =
-      precision == Precision::kInt8 ? DataType::u8 : DataType::f32;
+  const DataType source = SourceType(precision);
   const int64_t rows = int64_t{images} * c.tokens();
-  const auto input = [&](Activations::Input& matrix, int64_t height,
-                         int64_t columns) {
+  const auto input = [&](MatmulInput& matrix, int64_t height, int64_t columns) {
     return Bind(Matrix(source, height, columns), matrix.data());
   };
   const auto floats = [&](AlignedVector<float>& matrix, int64_t height,
@@ -122,6 +87,7 @@ VitPlan::VitPlan(const VitConfig& c, Precision precision, int images,
                          const PackedLinear& by, const dnnl::memory* to,
                          bool add) {
     if (by.bytes) return Own(from, by.bytes->view, to, add);
+    if (by.bfloats) return Own(from, by.bfloats->view, to, add);
     if (by.floats) return Own(from, by.floats->view, to, add);
     return OneDnn(op, from, by, to, a);
   };
@@ -146,18 +112,25 @@ VitPlan::VitPlan(const VitConfig& c, Precision precision, int images,
   };
   // In f32, GELU is done where the hidden values are.
   float* hidden = a.hidden.data();
-  uint8_t* bytes = a.activated.bytes.data();
-  void* activated = precision == Precision::kInt8 ? a.activated.data()
-                                                  : static_cast<void*>(hidden);
+  const bool in_place = precision == Precision::kF32;
+  void* activated = in_place ? hidden : a.activated.data();
   const auto gelu = [&](const Op& op, const dnnl::memory* from,
                         const PackedBlock& block) -> LinearStep {
     const ToByte to = block.hidden;
     if (block.fc1.bytes) {
       return [in = RowsOf<uint8_t>(from), by = block.fc1.bytes->view, to,
-              bytes](const dnnl::stream&) {
-        kernels::LinearGelu(in, by, to.inverse_scale, to.zero_point, bytes);
+              out = a.activated.bytes.data()](const dnnl::stream&) {
+        kernels::LinearGelu(in, by, to.inverse_scale, to.zero_point, out);
         return absl::OkStatus();
       };
+    }
+    if (block.fc1.bfloats) {
+      return
+          [in = RowsOf<kernels::BFloat16>(from), by = block.fc1.bfloats->view,
+           out = a.activated.bfloats.data()](const dnnl::stream&) {
+            kernels::LinearGelu(in, by, out);
+            return absl::OkStatus();
+          };
     }
     if (block.fc1.floats) {
       return [in = RowsOf<float>(from), by = block.fc1.floats->view,
@@ -170,13 +143,13 @@ VitPlan::VitPlan(const VitConfig& c, Precision precision, int images,
     const size_t count = height * c.mlp_width;
     LinearStep up =
         OneDnn(op, from, block.fc1, floats(a.hidden, height, c.mlp_width), a);
-    return [=](const dnnl::stream& stream) {
+    return [=, after = &a.activated](const dnnl::stream& stream) {
       absl::Status status = up(stream);
       if (!status.ok()) return status;
-      if (precision == Precision::kInt8) {
-        kernels::Gelu(hidden, count, to.inverse_scale, to.zero_point, bytes);
-      } else {
+      if (in_place) {
         kernels::Gelu(hidden, count, hidden);
+      } else {
+        after->Gelu(hidden, count, to);
       }
       return status;
     };

@@ -7,44 +7,12 @@
 #include <optional>
 #include <vector>
 
-#include "model/aligned.h"
+#include "model/activations.h"
 #include "model/onednn_ops.h"
 #include "model/packed_weights.h"
 #include "model/vit_config.h"
 
 namespace vit {
-
-// One worker's activations, for up to a number of images. Shapes are
-// [images][tokens][...], dense, row-major. What a matmul reads is in bytes if
-// the model is int8, and then the f32 vector of it is empty, and the other way
-// round; what it writes is f32.
-struct Activations {
-  Activations(const VitConfig& config, Precision precision, int images);
-
-  // A matmul's input.
-  struct Input {
-    void Resize(Precision precision, size_t size);
-    void* data();
-
-    AlignedVector<float> floats;
-    AlignedVector<uint8_t> bytes;
-  };
-
-  Input patches;                // pixels; those of a class token stay zero
-  AlignedVector<float> stream;  // the residual stream, width
-  Input normed;                 // width
-  AlignedVector<float> qkv;     // 3 x width; for the class tokens' layer normed
-  AlignedVector<uint8_t> qkv_bytes;  // of layers whose attention is in bytes
-  Input context;                     // the heads' results side by side, width
-  AlignedVector<float> hidden;       // before GELU, mlp_width
-  Input activated;                   // GELU of it; in f32 it is done in place
-  // One row an image: what the head reads, and the last layer's query.
-  AlignedVector<float> pooled;  // [images][width]
-  AlignedVector<float> query;   // [images][width]
-  AlignedVector<float> logits;  // [images][classes]
-  AlignedVector<float> attention_scratch;
-  AlignedVector<uint8_t> matmul_scratch;
-};
 
 // A linear layer with all memory bound, and GELU behind it where the network
 // has it. Fails as oneDNN does.

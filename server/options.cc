@@ -23,9 +23,9 @@ ABSL_FLAG(std::string, http_address, "0.0.0.0:8080",
           "Where /metrics, /healthz and /readyz listen, host:port; port 0 "
           "picks one (VIT_HTTP_ADDRESS)");
 ABSL_FLAG(std::string, precision, "auto",
-          "What matrix products are computed in: f32, int8, or auto: int8 if "
-          "the model, this CPU and the golden images allow it "
-          "(VIT_PRECISION)");
+          "What matrix products are computed in: f32, bf16, int8, or auto: "
+          "the first of int8, bf16 and f32 that the model, this CPU and the "
+          "golden images allow (VIT_PRECISION)");
 ABSL_FLAG(int, workers, 0,
           "Threads that compute; 0: as many as the CPUs that the control group "
           "grants (VIT_WORKERS)");

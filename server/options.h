@@ -19,7 +19,7 @@ struct ServerOptions {
   std::string golden;
   std::string address;       // gRPC, host:port; port 0 picks a free one
   std::string http_address;  // the same for metrics and probes
-  std::string precision;     // auto, f32 or int8
+  std::string precision;     // auto, f32, bf16 or int8
   int workers = 0;           // threads that compute; 0: the CPUs granted
   int max_batch_size = 0;    // images, 1 to 1024
   int max_queue_delay_us = 0;

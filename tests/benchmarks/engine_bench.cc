@@ -78,7 +78,9 @@ void ClassifyBatches(benchmark::State& state, const VitConfig& config,
 
 void AddCases(const VitConfig& config, int max_batch_size,
               const std::vector<int>& batches, bool only_onednn = false) {
-  for (const Precision precision : {Precision::kF32, Precision::kInt8}) {
+  for (const Precision precision :
+       {Precision::kF32, Precision::kBf16, Precision::kInt8}) {
+    if (precision == Precision::kBf16 && !VitModel::SupportsBf16()) continue;
     for (const int batch : batches) {
       benchmark::RegisterBenchmark(
           absl::StrCat(only_onednn ? "OneDnn/" : "Engine/",

@@ -38,8 +38,13 @@ AlignedVector<T> Noise(size_t count) {
   // Bytes are read in whole steps, also behind the last row.
   AlignedVector<T> values(count + kByteStep);
   for (T& value : values) {
-    value = std::is_same_v<T, float> ? static_cast<T>(normal(random))
-                                     : static_cast<T>(random());
+    if constexpr (std::is_same_v<T, float>) {
+      value = normal(random);
+    } else if constexpr (std::is_same_v<T, BFloat16>) {
+      value = ToBFloat16(normal(random));
+    } else {
+      value = static_cast<T>(random());
+    }
   }
   return values;
 }
@@ -48,18 +53,18 @@ AlignedVector<T> Noise(size_t count) {
 template <typename Input>
 class LinearWeights {
  public:
-  using Weight = std::conditional_t<sizeof(Input) == 1, int8_t, float>;
+  using Weight =
+      std::conditional_t<std::is_same_v<Input, uint8_t>, int8_t, Input>;
+  static constexpr size_t kStep = sizeof(float) / sizeof(Weight);
 
   LinearWeights(size_t inputs, size_t outputs)
       : inputs_(inputs),
         outputs_(outputs),
-        weight_(OrderedWeightSize(inputs, outputs,
-                                  sizeof(Input) == 1 ? kByteStep : kFloatStep)),
+        weight_(OrderedWeightSize(inputs, outputs, kStep)),
         scale_(LinearBlocks(outputs) * kLinearBlock, 1e-4f),
         bias_(scale_.size(), 0.1f) {
     const AlignedVector<Weight> noise = Noise<Weight>(inputs * outputs);
-    OrderWeights(noise.data(), inputs, outputs,
-                 sizeof(Input) == 1 ? kByteStep : kFloatStep, weight_.data());
+    OrderWeights(noise.data(), inputs, outputs, kStep, weight_.data());
   }
 
   OrderedLinear<Weight> view() const {
@@ -187,6 +192,7 @@ void AddLayer(const std::string& precision, bool has_linear) {
 
 const bool kAdded = [] {
   AddLayer<float>("f32", HasFloatLinear());
+  AddLayer<BFloat16>("bf16", HasBFloatLinear());
   AddLayer<uint8_t>("int8", HasByteLinear());
   return true;
 }();

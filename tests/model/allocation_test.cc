@@ -76,6 +76,7 @@ void ExpectNoBuffer(Precision precision) {
 
 TEST(AllocationTest, ABatchAllocatesNoBuffer) {
   ExpectNoBuffer(Precision::kF32);
+  if (VitModel::SupportsBf16()) ExpectNoBuffer(Precision::kBf16);
   if (VitModel::SupportsInt8()) ExpectNoBuffer(Precision::kInt8);
 
   // The count does see a buffer.

@@ -158,12 +158,22 @@ TEST(EngineTest, AgreesWithTheReferenceOnTheShapeOfViTTiny) {
 // the last bits.
 constexpr float kSameResult = 1e-5f;
 
+// Why a precision cannot be tested here; empty if it can.
+std::string Obstacle(Precision precision) {
+  if (precision == Precision::kInt8 && !VitModel::SupportsInt8()) {
+    return "this CPU has no exact 8-bit products";
+  }
+  if (precision == Precision::kBf16 && !VitModel::SupportsBf16()) {
+    return "this CPU has no bfloat16 products";
+  }
+  return "";
+}
+
 class EnginePrecisionTest : public ::testing::TestWithParam<EngineOptions> {
  protected:
   void SetUp() override {
-    if (GetParam().precision == Precision::kInt8 && !VitModel::SupportsInt8()) {
-      GTEST_SKIP() << "this CPU has no exact 8-bit products";
-    }
+    const std::string obstacle = Obstacle(GetParam().precision);
+    if (!obstacle.empty()) GTEST_SKIP() << obstacle;
   }
 };
 
@@ -171,8 +181,10 @@ INSTANTIATE_TEST_SUITE_P(
     Precisions, EnginePrecisionTest,
     ::testing::Values(
         EngineOptions{.precision = Precision::kF32},
+        EngineOptions{.precision = Precision::kBf16},
         EngineOptions{.precision = Precision::kInt8},
         EngineOptions{.precision = Precision::kF32, .only_onednn = true},
+        EngineOptions{.precision = Precision::kBf16, .only_onednn = true},
         EngineOptions{.precision = Precision::kInt8, .only_onednn = true}),
     [](const auto& test) {
       return absl::StrCat(PrecisionName(test.param.precision),
@@ -235,14 +247,20 @@ TEST_P(EnginePrecisionTest, AnImageIsAnsweredTheSameWithAndWithoutAttention) {
   }
 }
 
-TEST(EngineTest, Int8IsNearTheReferenceInLogitsAndAttention) {
-  if (!VitModel::SupportsInt8()) {
-    GTEST_SKIP() << "this CPU has no exact 8-bit products";
-  }
+TEST_P(EnginePrecisionTest, IsNearTheReferenceInLogitsAndAttention) {
+  // What rounding does in every product of every layer: to 24 digits, to 8, or
+  // to 256 levels. `relative` is for all logits together. The scores of random
+  // models are far apart, so an error in one shows in the attention.
+  struct Bounds {
+    double relative, attention;
+  };
+  const Bounds bounds =
+      GetParam().precision == Precision::kF32    ? Bounds{1e-5, 1e-4}
+      : GetParam().precision == Precision::kBf16 ? Bounds{0.02, 0.05}
+                                                 : Bounds{0.07, 0.15};
   for (const VitConfig& config : Shapes()) {
     const VitWeights weights = RandomModel(config);
-    const auto classifier =
-        MakeClassifier(weights, 2, {.precision = Precision::kInt8});
+    const auto classifier = MakeClassifier(weights, 2, GetParam());
     const auto images = RandomImages(config.image, 2);
     const Answers answers = Classify(*classifier, Views(images));
     for (size_t i = 0; i < images.size(); ++i) {
@@ -254,15 +272,23 @@ TEST(EngineTest, Int8IsNearTheReferenceInLogitsAndAttention) {
         error += difference * difference;
         size += expected.logits[c] * expected.logits[c];
       }
-      // Rounding to 256 levels, in every product of every layer.
-      EXPECT_LT(std::sqrt(error / size), 0.07);
+      EXPECT_LT(std::sqrt(error / size), bounds.relative);
       EXPECT_GT(error, 0);
-      // The scores of random models are far apart, so an error in one shows.
       for (size_t w = 0; w < expected.attention.weights.size(); ++w) {
         ASSERT_NEAR(answers.attention[i].weights[w],
-                    expected.attention.weights[w], 0.15);
+                    expected.attention.weights[w], bounds.attention);
       }
     }
+  }
+}
+
+TEST(EngineTest, Bf16IsRefusedWhereTheCpuHasNone) {
+  const auto model = VitModel::Create(RandomModel(MnistConfig()),
+                                      {.precision = Precision::kBf16});
+  EXPECT_EQ(model.ok(), VitModel::SupportsBf16());
+  if (!model.ok()) {
+    EXPECT_THAT(std::string(model.status().message()),
+                HasSubstr("AVX512_BF16 or AMX"));
   }
 }
 

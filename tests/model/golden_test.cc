@@ -84,21 +84,33 @@ TEST_P(GoldenModelTest, TheEngineAnswersAsPyTorch) {
   }
 }
 
-TEST(GoldenInt8Test, TheTrainedModelAnswersAsPyTorchWithinItsBound) {
-  if (!VitModel::SupportsInt8()) {
-    GTEST_SKIP() << "this CPU has no exact 8-bit products";
-  }
+// The trained model in a precision below f32.
+void ExpectGoldenWithinBound(Precision precision) {
   const GoldenCase c =
       LoadCase(std::string(kSource) + "/model/weights/mnist-vit.safetensors");
   for (const bool only_onednn : {false, true}) {
     auto model = VitModel::Create(
-        c.weights, {.precision = Precision::kInt8, .only_onednn = only_onednn});
+        c.weights, {.precision = precision, .only_onednn = only_onednn});
     ASSERT_TRUE(model.ok()) << model.status();
     const auto classifier = *(*model)->NewClassifier();
     const absl::Status status =
-        CheckGolden(*classifier, c.golden, GoldenTolerance(Precision::kInt8));
+        CheckGolden(*classifier, c.golden, GoldenTolerance(precision));
     EXPECT_TRUE(status.ok()) << status;
   }
+}
+
+TEST(GoldenInt8Test, TheTrainedModelAnswersAsPyTorchWithinItsBound) {
+  if (!VitModel::SupportsInt8()) {
+    GTEST_SKIP() << "this CPU has no exact 8-bit products";
+  }
+  ExpectGoldenWithinBound(Precision::kInt8);
+}
+
+TEST(GoldenBf16Test, TheTrainedModelAnswersAsPyTorchWithinItsBound) {
+  if (!VitModel::SupportsBf16()) {
+    GTEST_SKIP() << "this CPU has no bfloat16 products";
+  }
+  ExpectGoldenWithinBound(Precision::kBf16);
 }
 
 // On every instruction set that the kernels have for this CPU.

@@ -34,6 +34,32 @@ int ToByte(double value, float inverse_scale, float zero_point) {
       255.0));
 }
 
+// A number as a kernel takes it, and its value.
+template <typename T>
+T Number(float value) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    return ToBFloat16(value);
+  } else {
+    return static_cast<T>(value);
+  }
+}
+template <typename T>
+double Value(T number) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    return ToFloat(number);
+  } else {
+    return number;
+  }
+}
+
+// That rounding `expected`, which the kernel has to within `error`, gives this.
+void ExpectRounded(BFloat16 found, double expected, double error) {
+  // Half of the last of 8 digits.
+  constexpr double kHalfDigit = 1.0 / (1 << 8);
+  ASSERT_NEAR(Value(found), expected,
+              (std::abs(expected) + error) * kHalfDigit + error);
+}
+
 // Runs what a test calls on one instruction set, and gives the choice back.
 class KernelTest : public ::testing::TestWithParam<std::string> {
  protected:
@@ -70,6 +96,48 @@ TEST_P(KernelTest, GeluInPlaceLeavesWhatIsBehindTheEndAlone) {
   }
 }
 
+TEST(BFloat16Test, TheNearestIsTakenAndTheOneFartherFromZeroOfTwo) {
+  EXPECT_EQ(ToFloat(ToBFloat16(1.0f)), 1.0f);
+  EXPECT_EQ(ToFloat(ToBFloat16(-255.0f)), -255.0f);
+  EXPECT_EQ(ToFloat(ToBFloat16(256.999f)), 256.0f);
+  EXPECT_EQ(ToFloat(ToBFloat16(257.0f)), 258.0f);
+  EXPECT_EQ(ToFloat(ToBFloat16(-257.0f)), -258.0f);
+}
+
+TEST_P(KernelTest, BFloat16sAreRoundedAsTheyAreOneByOne) {
+  // Four vectors at a time on some instruction set, and with a rest.
+  for (const size_t width : {16, 32, 64, 75}) {
+    constexpr size_t kRows = 40;
+    const std::vector<float> rows = Noise(kRows * width, 9);
+    const std::vector<float> gain(width, 100.0f), shift = Noise(width, 8);
+    const NormInput in = {.data = rows.data(),
+                          .stride = width,
+                          .rows = kRows,
+                          .width = width,
+                          .gain = gain.data(),
+                          .shift = shift.data(),
+                          .epsilon = 1e-5f};
+    std::vector<float> floats(rows.size());
+    std::vector<BFloat16> found(rows.size() + 1, BFloat16{7});
+    LayerNorm(in, floats.data());
+    LayerNorm(in, found.data());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      ASSERT_EQ(found[i], ToBFloat16(floats[i])) << floats[i];
+    }
+    EXPECT_EQ(found[rows.size()], BFloat16{7});
+  }
+}
+
+TEST_P(KernelTest, GeluInBFloat16IsWithinItsStatedError) {
+  const std::vector<float> x = Noise(1003, 2, /*scale=*/2);
+  std::vector<BFloat16> found(x.size() + 1, BFloat16{7});
+  Gelu(x.data(), x.size(), found.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    ExpectRounded(found[i], reference::Gelu(x[i]), kGeluByteError);
+  }
+  EXPECT_EQ(found[x.size()], BFloat16{7});
+}
+
 TEST_P(KernelTest, GeluToBytesRoundsAndClamps) {
   const std::vector<float> x = Noise(1003, 2, /*scale=*/4);
   std::vector<uint8_t> found(x.size());
@@ -102,6 +170,8 @@ TEST_P(KernelTest, LayerNormIsTheFormula) {
     std::vector<uint8_t> bytes(found.size());
     LayerNorm(in, found.data());
     LayerNorm(in, bytes.data());
+    std::vector<BFloat16> rounded(found.size());
+    LayerNorm(in, rounded.data());
     reference::Matrix x(kRows, static_cast<int>(width));
     for (size_t i = 0; i < found.size(); ++i) {
       x.values[i] = rows[i / width * stride + i % width];
@@ -110,6 +180,7 @@ TEST_P(KernelTest, LayerNormIsTheFormula) {
     for (size_t i = 0; i < found.size(); ++i) {
       ASSERT_NEAR(found[i], expected.values[i], 1e-4) << "width " << width;
       ASSERT_NEAR(bytes[i], ToByte(expected.values[i], 1, 0), 1);
+      ExpectRounded(rounded[i], expected.values[i], 1e-4);
     }
   }
 }
@@ -191,16 +262,20 @@ TEST_P(KernelTest, AbsorbedAttentionIsThatOfKeysAndValues) {
     constexpr float kZero = 128.0f;
     std::vector<float> scratch(AbsorbedScratch(tokens, width));
     std::vector<float> found(width + 1, -7.0f);
+    std::vector<BFloat16> rounded(width + 1, BFloat16{7});
     std::vector<uint8_t> bytes(width + 1, 77);
     AbsorbedAttention(in, by, found.data(), scratch.data());
+    AbsorbedAttention(in, by, rounded.data(), scratch.data());
     AbsorbedAttention(in, by, kInverse, kZero, bytes.data(), scratch.data());
     const std::vector<double> expected =
         OneQuery(query, x, tokens, heads, head_width, key, value, bias);
     for (size_t d = 0; d < width; ++d) {
       ASSERT_NEAR(found[d], expected[d], 1e-4) << tokens << " tokens";
       ASSERT_NEAR(bytes[d], ToByte(expected[d], kInverse, kZero), 1);
+      ExpectRounded(rounded[d], expected[d], 1e-4);
     }
     EXPECT_EQ(found[width], -7.0f);
+    EXPECT_EQ(rounded[width], BFloat16{7});
     EXPECT_EQ(bytes[width], 77);
   }
 }
@@ -209,17 +284,18 @@ TEST_P(KernelTest, AbsorbedAttentionIsThatOfKeysAndValues) {
 template <typename Weight>
 class LinearCase {
  public:
-  using Input = std::conditional_t<sizeof(Weight) == 1, uint8_t, float>;
-  static constexpr size_t kStep = sizeof(Weight) == 1 ? kByteStep : kFloatStep;
+  using Input =
+      std::conditional_t<std::is_same_v<Weight, int8_t>, uint8_t, Weight>;
+  static constexpr size_t kStep = sizeof(float) / sizeof(Weight);
 
   LinearCase(size_t rows, size_t inputs, size_t outputs)
       : rows_(rows), inputs_(inputs), outputs_(outputs) {
     std::mt19937 random(static_cast<unsigned>(rows + inputs + outputs));
     const auto fill = [&](auto& values, int least, int most, float scale) {
       std::uniform_int_distribution<int> number(least, most);
-      using Value = std::remove_reference_t<decltype(values[0])>;
+      using Entry = std::remove_reference_t<decltype(values[0])>;
       for (auto& value : values) {
-        value = static_cast<Value>(static_cast<float>(number(random)) * scale);
+        value = Number<Entry>(static_cast<float>(number(random)) * scale);
       }
     };
     const size_t padded = LinearBlocks(outputs) * kLinearBlock;
@@ -259,8 +335,8 @@ class LinearCase {
     const size_t o = index % outputs_;
     double sum = 0;
     for (size_t i = 0; i < inputs_; ++i) {
-      sum += static_cast<double>(in_[index / outputs_ * stride() + i]) *
-             static_cast<double>(weight_[o * inputs_ + i]);
+      sum += Value(in_[index / outputs_ * stride() + i]) *
+             Value(weight_[o * inputs_ + i]);
     }
     return sum * double{scale_[o]} + double{bias_[o]};
   }
@@ -300,6 +376,23 @@ TEST_P(KernelTest, LinearInFloatsIsTheFormulaWithWhatFollows) {
       ASSERT_NEAR(plain[i], expected, 1e-5);
       ASSERT_NEAR(sum[i], expected + 2, 1e-5);
       ASSERT_NEAR(gelu[i], reference::Gelu(expected), 1e-5);
+    }
+  }
+}
+
+TEST_P(KernelTest, LinearInBFloat16IsTheFormulaWithWhatFollows) {
+  if (!HasBFloatLinear()) GTEST_SKIP() << "not for this instruction set";
+  for (const auto& c : LinearCases<BFloat16>()) {
+    std::vector<float> plain(c.size()), sum(c.size(), 2.0f);
+    std::vector<BFloat16> gelu(c.size());
+    Linear(c.in(), c.by(), plain.data());
+    LinearAdd(c.in(), c.by(), sum.data());
+    LinearGelu(c.in(), c.by(), gelu.data());
+    for (size_t i = 0; i < c.size(); ++i) {
+      const double expected = c.Expected(i);
+      ASSERT_NEAR(plain[i], expected, 1e-5);
+      ASSERT_NEAR(sum[i], expected + 2, 1e-5);
+      ExpectRounded(gelu[i], reference::Gelu(expected), kGeluByteError);
     }
   }
 }
@@ -397,6 +490,8 @@ void ExpectFormula(const AttentionCase& c) {
   std::vector<uint8_t> bytes(context.size());
   SelfAttention(in, kInverse, kZero, bytes.data(), width, nullptr,
                 scratch.data());
+  std::vector<BFloat16> rounded(context.size());
+  SelfAttention(in, rounded.data(), width, nullptr, scratch.data());
 
   for (size_t h = 0; h < c.heads; ++h) {
     const ExpectedHead expected = Expect(c, qkv, h);
@@ -410,6 +505,7 @@ void ExpectFormula(const AttentionCase& c) {
         ASSERT_NEAR(context[place], expected.context[i][k], 2e-5);
         ASSERT_NEAR(bytes[place],
                     ToByte(expected.context[i][k], kInverse, kZero), 1);
+        ExpectRounded(rounded[place], expected.context[i][k], 2e-5);
       }
     }
   }
@@ -422,7 +518,7 @@ class AttentionKernelTest
   void TearDown() override { UseTarget(""); }
 };
 
-TEST_P(AttentionKernelTest, IsTheFormulaInFloatsAndInBytes) {
+TEST_P(AttentionKernelTest, IsTheFormulaInFloatsRoundedAndInBytes) {
   ExpectFormula(std::get<1>(GetParam()));
 }
 

@@ -24,12 +24,18 @@ std::string Notes(const LoadedModel& loaded) {
   return all;
 }
 
+// What `auto` takes where int8 is out of the question.
+Precision WithoutInt8() {
+  return VitModel::SupportsBf16() ? Precision::kBf16 : Precision::kF32;
+}
+
 TEST(ModelLoaderTest, PrecisionsAreReadByName) {
   EXPECT_EQ(*ParsePrecision("auto"), std::nullopt);
   EXPECT_EQ(*ParsePrecision("f32"), Precision::kF32);
+  EXPECT_EQ(*ParsePrecision("bf16"), Precision::kBf16);
   EXPECT_EQ(*ParsePrecision("int8"), Precision::kInt8);
   EXPECT_EQ(ParsePrecision("fp64").status().message(),
-            "expected auto, f32 or int8, found 'fp64'");
+            "expected auto, f32, bf16 or int8, found 'fp64'");
 }
 
 TEST(ModelLoaderTest, AutoTakesInt8WhereTheCpuHasItAndSaysWhy) {
@@ -39,19 +45,22 @@ TEST(ModelLoaderTest, AutoTakesInt8WhereTheCpuHasItAndSaysWhy) {
     EXPECT_EQ(loaded->precision, Precision::kInt8);
     EXPECT_THAT(Notes(*loaded), HasSubstr("precision int8: the fastest"));
   } else {
-    EXPECT_EQ(loaded->precision, Precision::kF32);
+    EXPECT_EQ(loaded->precision, WithoutInt8());
     EXPECT_THAT(Notes(*loaded), HasSubstr("this CPU has no exact 8-bit"));
   }
 }
 
-TEST(ModelLoaderTest, AutoTakesF32ForAModelThatIsNotQuantised) {
+TEST(ModelLoaderTest, AutoTakesTheNextForAModelThatIsNotQuantisedAndSaysWhy) {
   const auto loaded = LoadModel({.model = kFloatOnly, .max_batch_size = 2}, 1);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
-  EXPECT_EQ(loaded->precision, Precision::kF32);
+  EXPECT_EQ(loaded->precision, WithoutInt8());
   EXPECT_THAT(Notes(*loaded), HasSubstr("has no vit.quantization"));
+  if (!VitModel::SupportsBf16()) {
+    EXPECT_THAT(Notes(*loaded), HasSubstr("has no bfloat16 products"));
+  }
 }
 
-TEST(ModelLoaderTest, AutoTakesF32WhereInt8IsTooFarFromTheGoldenAnswers) {
+TEST(ModelLoaderTest, AutoTakesTheNextWhereInt8IsTooFarFromTheGoldenAnswers) {
   // Activations that are clipped at a tenth of what they are.
   VitWeights weights = *LoadVitWeights(kModel);
   testing::ModelFile file = testing::Write(weights);
@@ -72,9 +81,9 @@ TEST(ModelLoaderTest, AutoTakesF32WhereInt8IsTooFarFromTheGoldenAnswers) {
       {.model = path, .golden = DefaultGoldenPath(kModel), .max_batch_size = 2},
       1);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
-  EXPECT_EQ(loaded->precision, Precision::kF32);
+  EXPECT_EQ(loaded->precision, WithoutInt8());
   if (VitModel::SupportsInt8()) {
-    EXPECT_THAT(Notes(*loaded), HasSubstr("golden image"));
+    EXPECT_THAT(Notes(*loaded), HasSubstr("not int8 (golden image"));
   }
 }
 
