@@ -81,6 +81,7 @@ void AddCases(const VitConfig& config, int max_batch_size,
   for (const Precision precision :
        {Precision::kF32, Precision::kBf16, Precision::kInt8}) {
     if (precision == Precision::kBf16 && !VitModel::SupportsBf16()) continue;
+    if (precision == Precision::kInt8 && !VitModel::SupportsInt8()) continue;
     for (const int batch : batches) {
       benchmark::RegisterBenchmark(
           absl::StrCat(only_onednn ? "OneDnn/" : "Engine/",

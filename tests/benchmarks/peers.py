@@ -31,7 +31,7 @@ from vit_bench import SECONDS, Summary, Time, summarise
 
 BENCH = ROOT / "build/release/bin/vit-bench"
 REPORT = ROOT / "build/bench-peers.json"
-OURS = {"ours-f32": "f32", "ours-int8": "int8"}
+OURS = {"ours-f32": "f32", "ours-bf16": "bf16", "ours-int8": "int8"}
 PACKAGES = ("openvino", "nncf", "onnxruntime", "torch")
 # The instruction sets that engines ask for.
 FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
@@ -72,6 +72,16 @@ def measure_ours(name: str, case: Case, core: int) -> tuple[Time, dict[str, Any]
     return vit_bench.measure(BENCH, f"Engine/{OURS[name]}/{case}", core)
 
 
+def ours_here(names: list[str]) -> list[str]:
+    """Those of our precisions that this CPU has."""
+    listed = subprocess.run([BENCH, "--benchmark_list_tests"], capture_output=True, text=True, check=True).stdout
+    found = [name for name in names if name in OURS and f"Engine/{OURS[name]}/" in listed]
+    for name in OURS:
+        if name in names and name not in found:
+            say(f"{name} is left out: this CPU has no {OURS[name]} products")
+    return found
+
+
 def start_workers(names: list[str], cases: list[Case], core: int) -> dict[str, Worker]:
     """Starts the peers that this machine can run."""
     workers = {}
@@ -109,6 +119,7 @@ def ratios(table: Table, case: Case) -> dict[str, float]:
     found = {}
     for ours, peers in (
         (["ours-f32"], ["openvino-f32"]),
+        (["ours-bf16"], ["openvino-bf16"]),
         (["ours-int8"], ["openvino-int8", "openvino-int8-bf16"]),
         (list(OURS), list(PEERS)),
     ):
@@ -170,7 +181,8 @@ def run(args: argparse.Namespace) -> None:
         say(f"writing the network's files for {case}")
         peer_models.write_files(case, {PEERS[name].file for name in peers} - {""})
     workers = start_workers(peers, known, args.core)
-    engines = [name for name in args.engines if name in OURS or name in workers]
+    ours = ours_here(args.engines)
+    engines = [name for name in args.engines if name in ours or name in workers]
     if not engines:
         raise RuntimeError("no engine is left to measure")
 
