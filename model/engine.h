@@ -34,6 +34,8 @@ struct EngineOptions {
   bool only_onednn = false;
 };
 
+struct VitModelParts;
+
 // A model made ready to compute: its weights packed for this CPU's kernels, and
 // the kernels compiled. All of that is done here, once, and shared by all
 // classifiers made of it.
@@ -42,7 +44,7 @@ struct EngineOptions {
 // cache; that is quicker, and keeps the number of kernels small.
 //
 // Immutable, so thread-safe.
-class VitModel : public std::enable_shared_from_this<VitModel> {
+class VitModel {
  public:
   // InvalidArgument if an option is out of range; FailedPrecondition for int8
   // if the model is not quantised or this CPU cannot do it exactly, for bf16 if
@@ -57,10 +59,10 @@ class VitModel : public std::enable_shared_from_this<VitModel> {
 
   const ModelInfo& info() const;
 
-  // A classifier for one worker, with activations of its own, that keeps the
-  // model alive. It computes on the calling thread alone: cores are kept busy
-  // by workers, each with a batch, not by threads that meet after every matmul
-  // of a small network. Classify allocates no buffer.
+  // A classifier for one worker, with activations of its own, that outlives the
+  // model if it must. It computes on the calling thread alone: cores are kept
+  // busy by workers, each with a batch, not by threads that meet after every
+  // matmul of a small network. Classify allocates no buffer.
   absl::StatusOr<std::unique_ptr<Classifier>> NewClassifier() const;
 
   // oneDNN's names of those of its kernels that the largest part uses, for who
@@ -78,12 +80,9 @@ class VitModel : public std::enable_shared_from_this<VitModel> {
   static std::string Platform();
 
  private:
-  friend class VitClassifier;
-  struct Parts;
+  explicit VitModel(std::shared_ptr<const VitModelParts> parts);
 
-  explicit VitModel(std::unique_ptr<const Parts> parts);
-
-  const std::unique_ptr<const Parts> parts_;
+  const std::shared_ptr<const VitModelParts> parts_;
 };
 
 }  // namespace vit

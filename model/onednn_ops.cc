@@ -1,5 +1,7 @@
 #include "model/onednn_ops.h"
 
+#include <omp.h>
+
 #include "absl/strings/str_cat.h"
 
 namespace vit::onednn {
@@ -49,6 +51,8 @@ const dnnl::engine& Cpu() {
   static const dnnl::engine kEngine(dnnl::engine::kind::cpu, 0);
   return kEngine;
 }
+
+void UseOneThread() { omp_set_num_threads(1); }
 
 std::string Description() {
   const dnnl_version_t* version = dnnl_version();

@@ -21,6 +21,10 @@ using MemoryDesc = dnnl::memory::desc;
 // This machine's CPU; one for the process, thread-safe.
 const dnnl::engine& Cpu();
 
+// It runs a primitive on as many threads as OpenMP grants the caller, and plans
+// for as many as it grants the maker: one, from now on, in the calling thread.
+void UseOneThread();
+
 // oneDNN's version and the instruction set that its kernels use here, such as
 // "oneDNN 3.2.0, AVX-512 with VNNI".
 std::string Description();
