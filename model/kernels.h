@@ -173,6 +173,9 @@ inline constexpr size_t kLinearBlock = 64;
 inline constexpr size_t kFloatStep = 1;
 inline constexpr size_t kBFloatStep = 2;
 inline constexpr size_t kByteStep = 4;
+// The step of weights of this type: as many as fill four bytes.
+template <typename Weight>
+inline constexpr size_t kStepOf = 4 / sizeof(Weight);
 constexpr size_t LinearBlocks(size_t outputs) {
   return (outputs + kLinearBlock - 1) / kLinearBlock;
 }

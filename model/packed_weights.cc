@@ -52,8 +52,7 @@ template <typename Weight>
 OwnLinear<Weight> PackOwn(const std::vector<Weight>& weight,
                           const std::vector<float>& scale,
                           const std::vector<float>& bias, size_t inputs) {
-  // What is multiplied together fills the place of a float.
-  constexpr size_t kStep = sizeof(float) / sizeof(Weight);
+  constexpr size_t kStep = kernels::kStepOf<Weight>;
   const size_t outputs = weight.size() / inputs;
   const size_t padded = kernels::LinearBlocks(outputs) * kernels::kLinearBlock;
   OwnLinear<Weight> own = {

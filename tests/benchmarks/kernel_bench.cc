@@ -55,7 +55,7 @@ class LinearWeights {
  public:
   using Weight =
       std::conditional_t<std::is_same_v<Input, uint8_t>, int8_t, Input>;
-  static constexpr size_t kStep = sizeof(float) / sizeof(Weight);
+  static constexpr size_t kStep = kStepOf<Weight>;
 
   LinearWeights(size_t inputs, size_t outputs)
       : inputs_(inputs),

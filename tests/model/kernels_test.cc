@@ -286,7 +286,7 @@ class LinearCase {
  public:
   using Input =
       std::conditional_t<std::is_same_v<Weight, int8_t>, uint8_t, Weight>;
-  static constexpr size_t kStep = sizeof(float) / sizeof(Weight);
+  static constexpr size_t kStep = kStepOf<Weight>;
 
   LinearCase(size_t rows, size_t inputs, size_t outputs)
       : rows_(rows), inputs_(inputs), outputs_(outputs) {
