@@ -23,7 +23,7 @@ struct GoldenSet {
 // How far a logit may be from the golden one. In single precision: the rounding
 // of some ten thousand additions, seen to be below 1e-5. In bf16 and int8: what
 // rounding weights and activations does to the trained model, seen to be below
-// 0.006 and 0.1, where a label's logit stands several units above the others.
+// 0.01 and 0.1, where a label's logit stands several units above the others.
 inline constexpr float kGoldenTolerance = 1e-4f;
 inline constexpr float kGoldenToleranceBf16 = 0.02f;
 inline constexpr float kGoldenToleranceInt8 = 0.2f;
