@@ -151,7 +151,7 @@ class BatchScheduler {
  private:
   struct Batch;
 
-  static constexpr size_t kCrowd = 4;  // tasks of a batch
+  static constexpr size_t kCrowd = 2;  // tasks of a batch
   // What a task may cost that is computed where it comes in, and how long
   // nothing must have been computed before it. Where tasks follow each other
   // more closely, batches of them are cheaper.
