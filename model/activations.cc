@@ -1,6 +1,7 @@
 #include "model/activations.h"
 
 #include <algorithm>
+#include <type_traits>
 
 namespace vit {
 namespace {
@@ -28,12 +29,24 @@ void Copy(const VitConfig& config, const uint8_t* pixels, T* patch) {
       for (int k = 0; k < channels; ++k) {
         for (int y = 0; y < side; ++y) {
           const uint8_t* from = corner + y * row + k;
-          for (int x = 0; x < side; ++x)
+          for (int x = 0; x < side; ++x) {
             *patch++ = Pixel<T>(from[x * channels]);
+          }
         }
       }
     }
   }
+}
+
+template <typename Values>
+constexpr bool kIsBytes = std::is_same_v<Values, AlignedVector<uint8_t>&>;
+
+// Calls work(values), the vector that has memory.
+template <typename Work>
+void Visit(MatmulInput& input, const Work& work) {
+  if (!input.bytes.empty()) return work(input.bytes);
+  if (!input.bfloats.empty()) return work(input.bfloats);
+  work(input.floats);
 }
 
 }  // namespace
@@ -51,35 +64,31 @@ void MatmulInput::Resize(Precision precision, size_t size) {
 }
 
 void* MatmulInput::data() {
-  if (!bytes.empty()) return bytes.data();
-  if (!bfloats.empty()) return bfloats.data();
-  return floats.data();
+  void* data = nullptr;
+  Visit(*this, [&](auto& values) { data = values.data(); });
+  return data;
 }
 
 void MatmulInput::CopyPatches(const VitConfig& config, const uint8_t* pixels,
                               size_t first) {
-  if (!bytes.empty()) return Copy(config, pixels, &bytes[first]);
-  if (!bfloats.empty()) return Copy(config, pixels, &bfloats[first]);
-  Copy(config, pixels, &floats[first]);
+  Visit(*this, [&](auto& values) { Copy(config, pixels, &values[first]); });
 }
 
 void MatmulInput::LayerNorm(const kernels::NormInput& in) {
-  if (!bytes.empty()) return kernels::LayerNorm(in, bytes.data());
-  if (!bfloats.empty()) return kernels::LayerNorm(in, bfloats.data());
-  kernels::LayerNorm(in, floats.data());
+  Visit(*this, [&](auto& values) { kernels::LayerNorm(in, values.data()); });
 }
 
 void MatmulInput::Attend(const kernels::AttentionInput& in, const ToByte& to,
                          size_t first, float* weights, float* scratch) {
   const size_t width = in.heads * in.head_width;
-  if (!bytes.empty()) {
-    kernels::SelfAttention(in, to.inverse_scale, to.zero_point, &bytes[first],
-                           width, weights, scratch);
-  } else if (!bfloats.empty()) {
-    kernels::SelfAttention(in, &bfloats[first], width, weights, scratch);
-  } else {
-    kernels::SelfAttention(in, &floats[first], width, weights, scratch);
-  }
+  Visit(*this, [&](auto& values) {
+    if constexpr (kIsBytes<decltype(values)>) {
+      kernels::SelfAttention(in, to.inverse_scale, to.zero_point,
+                             &values[first], width, weights, scratch);
+    } else {
+      kernels::SelfAttention(in, &values[first], width, weights, scratch);
+    }
+  });
 }
 
 void MatmulInput::Attend(const kernels::ByteAttentionInput& in,
@@ -93,24 +102,24 @@ void MatmulInput::AttendAbsorbed(const kernels::AbsorbedInput& in,
                                  const kernels::AbsorbedWeights& by,
                                  const ToByte& to, size_t first,
                                  float* scratch) {
-  if (!bytes.empty()) {
-    kernels::AbsorbedAttention(in, by, to.inverse_scale, to.zero_point,
-                               &bytes[first], scratch);
-  } else if (!bfloats.empty()) {
-    kernels::AbsorbedAttention(in, by, &bfloats[first], scratch);
-  } else {
-    kernels::AbsorbedAttention(in, by, &floats[first], scratch);
-  }
+  Visit(*this, [&](auto& values) {
+    if constexpr (kIsBytes<decltype(values)>) {
+      kernels::AbsorbedAttention(in, by, to.inverse_scale, to.zero_point,
+                                 &values[first], scratch);
+    } else {
+      kernels::AbsorbedAttention(in, by, &values[first], scratch);
+    }
+  });
 }
 
 void MatmulInput::Gelu(const float* x, size_t count, const ToByte& to) {
-  if (!bytes.empty()) {
-    kernels::Gelu(x, count, to.inverse_scale, to.zero_point, bytes.data());
-  } else if (!bfloats.empty()) {
-    kernels::Gelu(x, count, bfloats.data());
-  } else {
-    kernels::Gelu(x, count, floats.data());
-  }
+  Visit(*this, [&](auto& values) {
+    if constexpr (kIsBytes<decltype(values)>) {
+      kernels::Gelu(x, count, to.inverse_scale, to.zero_point, values.data());
+    } else {
+      kernels::Gelu(x, count, values.data());
+    }
+  });
 }
 
 Activations::Activations(const VitConfig& c, Precision precision, int images) {

@@ -9,7 +9,6 @@
 #define MNIST_VIT_MODEL_KERNELS_ABSORBED_INL_H_
 #endif
 
-#include <algorithm>
 #include <cstddef>
 
 #include "hwy/highway.h"
@@ -32,8 +31,8 @@ struct RowsOfFloats {
 // One vector of the rows' sum, weighted by `factor`. In four chains, for each
 // addition waits for the one before it.
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V WeightedVector(D d, const float* HWY_RESTRICT factor,
-                            const RowsOfFloats& rows, size_t column) {
+HWY_INLINE V CombineVector(D d, const float* HWY_RESTRICT factor,
+                           const RowsOfFloats& rows, size_t column) {
   const float* HWY_RESTRICT row = rows.data + column;
   const size_t stride = rows.stride;
   V sum0 = hn::Zero(d), sum1 = sum0, sum2 = sum0, sum3 = sum0;
@@ -55,9 +54,9 @@ HWY_INLINE V WeightedVector(D d, const float* HWY_RESTRICT factor,
 
 // The same of whole rows, as many columns as there are in whole vectors.
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE void WeightedRows(D d, const float* HWY_RESTRICT factor,
-                             const RowsOfFloats& rows, size_t columns,
-                             float* HWY_RESTRICT out) {
+HWY_INLINE void Combine(D d, const float* HWY_RESTRICT factor,
+                        const RowsOfFloats& rows, size_t columns,
+                        float* HWY_RESTRICT out) {
   const size_t lanes = hn::Lanes(d);
   size_t c = 0;
   for (; c + 4 * lanes <= columns; c += 4 * lanes) {
@@ -73,62 +72,25 @@ HWY_INLINE void WeightedRows(D d, const float* HWY_RESTRICT factor,
     PutFour(d, sum0, sum1, sum2, sum3, out + c);
   }
   for (; c < columns; c += lanes) {
-    hn::StoreU(WeightedVector(d, factor, rows, c), d, out + c);
+    hn::StoreU(CombineVector(d, factor, rows, c), d, out + c);
   }
 }
 
 // Each row's product with `by`.
-template <class D, class V = hn::Vec<D>>
+template <class D>
 HWY_INLINE void Products(D d, const float* HWY_RESTRICT by,
                          const RowsOfFloats& rows, size_t columns,
                          float* HWY_RESTRICT out) {
   const size_t lanes = hn::Lanes(d);
-  const size_t stride = rows.stride;
-  size_t r = 0;
-  for (; r + 4 <= rows.rows; r += 4) {
-    const float* HWY_RESTRICT row = rows.data + r * stride;
-    V sum0 = hn::Zero(d), sum1 = sum0, sum2 = sum0, sum3 = sum0;
-    for (size_t c = 0; c < columns; c += lanes, row += lanes) {
-      const V f = hn::LoadU(d, by + c);
-      sum0 = hn::MulAdd(f, hn::LoadU(d, row), sum0);
-      sum1 = hn::MulAdd(f, hn::LoadU(d, row + stride), sum1);
-      sum2 = hn::MulAdd(f, hn::LoadU(d, row + 2 * stride), sum2);
-      sum3 = hn::MulAdd(f, hn::LoadU(d, row + 3 * stride), sum3);
+  const auto product = [&](size_t r) HWY_ATTR {
+    const float* HWY_RESTRICT row = rows.data + r * rows.stride;
+    auto sum = hn::Zero(d);
+    for (size_t c = 0; c < columns; c += lanes) {
+      sum = hn::MulAdd(hn::LoadU(d, by + c), hn::LoadU(d, row + c), sum);
     }
-    out[r] = hn::GetLane(hn::SumOfLanes(d, sum0));
-    out[r + 1] = hn::GetLane(hn::SumOfLanes(d, sum1));
-    out[r + 2] = hn::GetLane(hn::SumOfLanes(d, sum2));
-    out[r + 3] = hn::GetLane(hn::SumOfLanes(d, sum3));
-  }
-  for (; r < rows.rows; ++r) {
-    const float* HWY_RESTRICT row = rows.data + r * stride;
-    V sum = hn::Zero(d);
-    for (size_t c = 0; c < columns; c += lanes, row += lanes) {
-      sum = hn::MulAdd(hn::LoadU(d, by + c), hn::LoadU(d, row), sum);
-    }
-    out[r] = hn::GetLane(hn::SumOfLanes(d, sum));
-  }
-}
-
-// `count` scores to 2^(score - largest); their sum. Whole vectors are written.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE float ExpAll(D d, float* HWY_RESTRICT scores, size_t count) {
-  const size_t lanes = hn::Lanes(d);
-  const size_t padded = hwy::RoundUpTo(count, lanes);
-  std::fill(scores + count, scores + padded, hwy::LowestValue<float>());
-  V largest = hn::LoadU(d, scores);
-  for (size_t j = lanes; j < padded; j += lanes) {
-    largest = hn::Max(largest, hn::LoadU(d, scores + j));
-  }
-  largest = hn::MaxOfLanes(d, largest);
-  // Behind the last score is what is nothing beside the largest, which is 1.
-  V sum = hn::Zero(d);
-  for (size_t j = 0; j < padded; j += lanes) {
-    const V e = PowerOfTwo(d, hn::Sub(hn::LoadU(d, scores + j), largest));
-    hn::StoreU(e, d, scores + j);
-    sum = hn::Add(sum, e);
-  }
-  return hn::GetLane(hn::SumOfLanes(d, sum));
+    return sum;
+  };
+  ScoresOf(d, rows.rows, product, out);
 }
 
 template <typename Out>
@@ -147,15 +109,17 @@ void AttendAbsorbed(const AbsorbedInput& in, const AbsorbedWeights& by,
   for (size_t h = 0; h < by.heads; ++h) {
     const size_t first = h * by.head_width;
     const RowsOfFloats key = {by.key + first * columns, columns, by.head_width};
-    WeightedRows(d, in.query + first, key, columns, folded);
+    Combine(d, in.query + first, key, columns, folded);
     Products(d, folded, tokens, columns, scores);
-    const float inverse = 1.0f / ExpAll(d, scores, in.tokens);
-    WeightedRows(d, scores, tokens, columns, mean);
+    float sum = 0;
+    ExpRows<1>(d, in.tokens, 0, scores, &sum);
+    const float inverse = 1.0f / sum;
+    Combine(d, scores, tokens, columns, mean);
     const RowsOfFloats value = {by.value + h * width * outputs, outputs, width};
     for (size_t c = 0; c < by.head_width; c += lanes) {
-      const V sum = WeightedVector(d, mean, value, c);
-      const V y = hn::MulAdd(sum, hn::Set(d, inverse),
-                             hn::LoadU(d, by.bias + h * outputs + c));
+      const V y =
+          hn::MulAdd(CombineVector(d, mean, value, c), hn::Set(d, inverse),
+                     hn::LoadU(d, by.bias + h * outputs + c));
       const V result = hn::MulAdd(y, hn::Set(d, scale), hn::Set(d, zero));
       const size_t left = by.head_width - c;
       if (left >= lanes) {

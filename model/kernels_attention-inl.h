@@ -153,25 +153,7 @@ HWY_INLINE V Scores(D d, const AttentionInput& in, const float* queries,
   };
   while (left >= 6) next(RowCount<6>());
   // Not in parts: the chain of one key's sums takes as long as those of five.
-  switch (left) {
-    case 5:
-      next(RowCount<5>());
-      break;
-    case 4:
-      next(RowCount<4>());
-      break;
-    case 3:
-      next(RowCount<3>());
-      break;
-    case 2:
-      next(RowCount<2>());
-      break;
-    case 1:
-      next(RowCount<1>());
-      break;
-    default:
-      break;
-  }
+  WithCount<5>(left, next);
   return largest;
 }
 

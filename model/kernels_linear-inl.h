@@ -260,25 +260,7 @@ HWY_INLINE void Tiles(const Rows<Input>& in, const OrderedLinear<Weight>& by,
     };
     size_t left = in.rows;
     for (; left >= 6; left -= 6) tile(RowCount<6>());
-    switch (left) {
-      case 5:
-        tile(RowCount<5>());
-        break;
-      case 4:
-        tile(RowCount<4>());
-        break;
-      case 3:
-        tile(RowCount<3>());
-        break;
-      case 2:
-        tile(RowCount<2>());
-        break;
-      case 1:
-        tile(RowCount<1>());
-        break;
-      default:
-        break;
-    }
+    WithCount<5>(left, tile);
   }
 }
 #endif

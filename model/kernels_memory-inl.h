@@ -25,6 +25,15 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <size_t kCount>
 using RowCount = std::integral_constant<size_t, kCount>;
 
+// Calls work(RowCount<count>()) for a count of 1 to kMost; not for others.
+template <size_t kMost, class Work>
+HWY_INLINE void WithCount(size_t count, const Work& work) {
+  if constexpr (kMost > 0) {
+    if (count == kMost) return work(RowCount<kMost>());
+    WithCount<kMost - 1>(count, work);
+  }
+}
+
 // The first `count` lanes from `p`, zeros behind them. Where a masked load
 // would read the rest too, it goes through a copy: there may be no rest.
 template <class D>

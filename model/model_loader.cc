@@ -109,18 +109,17 @@ absl::StatusOr<LoadedModel> LoadModel(const ModelLoaderOptions& options,
   }
   // The fastest first.
   std::vector<std::string> refused;
-  for (const Precision precision : {Precision::kInt8, Precision::kBf16}) {
-    absl::StatusOr<LoadedModel> loaded = make(precision);
+  absl::StatusOr<LoadedModel> loaded;
+  for (const Precision precision :
+       {Precision::kInt8, Precision::kBf16, Precision::kF32}) {
+    loaded = make(precision);
     if (loaded.ok()) {
       loaded->notes.push_back(ChoiceNote(precision, refused));
-      return loaded;
+      break;
     }
     refused.push_back(Refusal(precision, loaded.status()));
   }
-  absl::StatusOr<LoadedModel> exact = make(Precision::kF32);
-  if (!exact.ok()) return exact.status();
-  exact->notes.push_back(ChoiceNote(Precision::kF32, refused));
-  return exact;
+  return loaded;
 }
 
 }  // namespace vit

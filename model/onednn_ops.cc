@@ -45,6 +45,13 @@ const char* IsaName(dnnl::cpu_isa isa) {
   }
 }
 
+// Whether oneDNN's kernels use all of this instruction set here: a set's bits
+// are among those of each that it is part of.
+bool Includes(dnnl::cpu_isa isa) {
+  const auto bits = static_cast<unsigned>(isa);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & bits) == bits;
+}
+
 }  // namespace
 
 const dnnl::engine& Cpu() {
@@ -62,41 +69,13 @@ std::string Description() {
 }
 
 bool HasInt8Products() {
-  switch (dnnl::get_effective_cpu_isa()) {
-    case dnnl::cpu_isa::avx2_vnni:
-    case dnnl::cpu_isa::avx2_vnni_2:
-    case dnnl::cpu_isa::avx512_core_vnni:
-    case dnnl::cpu_isa::avx512_core_bf16:
-    case dnnl::cpu_isa::avx512_core_fp16:
-    case dnnl::cpu_isa::avx512_core_amx:
-    case dnnl::cpu_isa::avx512_core_amx_fp16:
-      return true;
-    default:
-      return false;
-  }
+  return Includes(dnnl::cpu_isa::avx2_vnni) ||
+         Includes(dnnl::cpu_isa::avx512_core_vnni);
 }
 
-bool HasBf16Products() {
-  switch (dnnl::get_effective_cpu_isa()) {
-    case dnnl::cpu_isa::avx512_core_bf16:
-    case dnnl::cpu_isa::avx512_core_fp16:
-    case dnnl::cpu_isa::avx512_core_amx:
-    case dnnl::cpu_isa::avx512_core_amx_fp16:
-      return true;
-    default:
-      return false;
-  }
-}
+bool HasBf16Products() { return Includes(dnnl::cpu_isa::avx512_core_bf16); }
 
-bool HasBf16Tiles() {
-  switch (dnnl::get_effective_cpu_isa()) {
-    case dnnl::cpu_isa::avx512_core_amx:
-    case dnnl::cpu_isa::avx512_core_amx_fp16:
-      return true;
-    default:
-      return false;
-  }
-}
+bool HasBf16Tiles() { return Includes(dnnl::cpu_isa::avx512_core_amx); }
 
 MemoryDesc Matrix(DataType type, int64_t rows, int64_t columns,
                   int64_t stride) {

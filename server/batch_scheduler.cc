@@ -140,6 +140,28 @@ absl::Status BatchScheduler::Submit(BatchTask* task, Clock::time_point now) {
 
 absl::Status BatchScheduler::SubmitAll(std::span<BatchTask* const> tasks,
                                        Clock::time_point now) {
+  return Accept(tasks, now, /*alone=*/nullptr);
+}
+
+absl::Status BatchScheduler::ComputeOrSubmit(BatchTask* task,
+                                             Clock::time_point now) {
+  Batch* batch = nullptr;
+  absl::Status status = Accept(std::span(&task, 1), now, &batch);
+  if (batch == nullptr) return status;
+  Compute(batch);
+  bool wake = false;
+  {
+    MutexLock lock(&mutex_);
+    GiveBack(batch, Clock::now());
+    wake = waiting_ > 0 || draining_;
+  }
+  // Those who wait for a task and who waits for the end wait alike.
+  if (wake) changed_.NotifyAll();
+  return status;
+}
+
+absl::Status BatchScheduler::Accept(std::span<BatchTask* const> tasks,
+                                    Clock::time_point now, Batch** alone) {
   Clock::time_point deadline = Clock::time_point::max();
   for (const BatchTask* task : tasks) {
     deadline = std::min(deadline, task->deadline);
@@ -150,6 +172,14 @@ absl::Status BatchScheduler::SubmitAll(std::span<BatchTask* const> tasks,
   {
     MutexLock lock(&mutex_);
     if (draining_) return absl::UnavailableError("server is shutting down");
+    if (alone != nullptr && AtOnce(*tasks.front(), now)) {
+      BatchTask* task = tasks.front();
+      task->arrival_ = now;
+      *alone = Begin(now);
+      (*alone)->tasks.push_back(task);
+      Expect(*alone);
+      return absl::OkStatus();
+    }
     // What has expired already is answered as such when its turn comes.
     const bool hopeful = deadline > now && deadline != Clock::time_point::max();
     admission = Admit(options_.policy, Load(now), cost_, tasks.size(),
@@ -241,38 +271,14 @@ BatchScheduler::Batch* BatchScheduler::Next(Batch* done) {
   return nullptr;
 }
 
-absl::Status BatchScheduler::ComputeOrSubmit(BatchTask* task,
-                                             Clock::time_point now) {
-  Batch* batch = TakeAlone(task, now);
-  if (batch == nullptr) return Submit(task, now);
-  Compute(batch);
-  bool wake = false;
-  {
-    MutexLock lock(&mutex_);
-    GiveBack(batch, Clock::now());
-    wake = waiting_ > 0 || draining_;
-  }
-  // Those who wait for a task and who waits for the end wait alike.
-  if (wake) changed_.NotifyAll();
-  return absl::OkStatus();
-}
-
-BatchScheduler::Batch* BatchScheduler::TakeAlone(BatchTask* task,
-                                                 Clock::time_point now) {
-  MutexLock lock(&mutex_);
+bool BatchScheduler::AtOnce(const BatchTask& task,
+                            Clock::time_point now) const {
   const bool idle = waiting_ == 0 && free_.size() == batches_.size() &&
                     now - last_end_ >= kLull;
   const bool delayed =
       options_.policy.max_queue_delay > Clock::duration::zero();
   const bool quick = cost_.has_value() && cost_->Of(1) <= kAtOnce;
-  if (!idle || delayed || !quick || draining_ || task->deadline <= now) {
-    return nullptr;
-  }
-  task->arrival_ = now;
-  Batch* batch = Begin(now);
-  batch->tasks.push_back(task);
-  Expect(batch);
-  return batch;
+  return idle && !delayed && quick && task.deadline > now;
 }
 
 BatchScheduler::Batch* BatchScheduler::Begin(Clock::time_point now) {

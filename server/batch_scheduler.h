@@ -134,6 +134,9 @@ class BatchScheduler {
   absl::Status ComputeOrSubmit(BatchTask* task,
                                Clock::time_point now = Clock::now());
 
+  // Batches that can be under way at once.
+  size_t workers() const { return batches_.size(); }
+
   // Whether batches are of several tasks now, so that their workers have one
   // answer after another to give. Only a hint.
   bool crowded() const {
@@ -167,9 +170,13 @@ class BatchScheduler {
   // Gives back the batch that is done, if any, then waits for the next; null if
   // there will be none.
   Batch* Next(Batch* done) ABSL_LOCKS_EXCLUDED(mutex_);
-  // A batch with this task alone if it is to be computed at once; else null.
-  Batch* TakeAlone(BatchTask* task, Clock::time_point now)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  // SubmitAll; but where `alone` is not null and the first task is to be
+  // computed at once, *alone becomes a batch of it.
+  absl::Status Accept(std::span<BatchTask* const> tasks, Clock::time_point now,
+                      Batch** alone) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Whether a task is to be computed by the thread that brings it.
+  bool AtOnce(const BatchTask& task, Clock::time_point now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Learns from the batch and makes its classifier free for another.
   void GiveBack(Batch* batch, Clock::time_point now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -62,7 +62,6 @@ Server::Server(const ServerOptions& options,
     : options_(options),
       http_(http),
       model_(classifiers.front()->info()),
-      workers_(classifiers.size()),
       metrics_(registry, model_, build),
       scheduler_(SchedulerOptions(options), std::move(classifiers), &metrics_),
       service_({.model = model_,
@@ -89,8 +88,9 @@ absl::Status Server::Listen() {
   grpc::ServerBuilder builder;
   // A port that another process listens on is an error, not a share of it.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                             MaxCallsPerConnection(options_, workers_));
+  builder.AddChannelArgument(
+      GRPC_ARG_MAX_CONCURRENT_STREAMS,
+      MaxCallsPerConnection(options_, scheduler_.workers()));
   builder.SetMaxReceiveMessageSize(MaxMessageBytes(options_, model_));
   builder.AddListeningPort(options_.address, grpc::InsecureServerCredentials(),
                            &port_);

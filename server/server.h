@@ -59,7 +59,6 @@ class Server {
   const ServerOptions options_;
   HttpServer* const http_;
   const ModelInfo model_;
-  const size_t workers_;
   Metrics metrics_;
   CallTracker calls_;
   BatchScheduler scheduler_;
