@@ -105,23 +105,21 @@ Kernel LayerNorms() {
   };
 }
 
-template <typename Output>
-Kernel Attention() {
-  return [qkv = Noise<float>(kRows * 3 * kWidth),
+template <typename In, typename Output>
+Kernel Attention(In in) {
+  using Value = std::remove_const_t<std::remove_pointer_t<decltype(in.query)>>;
+  in.query_stride = in.key_value_stride = 3 * kWidth;
+  in.queries = in.tokens = kTokens;
+  in.heads = kHeads;
+  in.head_width = kHeadWidth;
+  return [in, qkv = Noise<Value>(kRows * 3 * kWidth),
           context = AlignedVector<Output>(kRows * kWidth),
           scratch = AlignedVector<float>(
               AttentionScratch(kTokens, kHeadWidth))]() mutable {
     for (size_t image = 0; image < kImages; ++image) {
-      const float* query = &qkv[image * kTokens * 3 * kWidth];
-      const AttentionInput in = {.query = query,
-                                 .query_stride = 3 * kWidth,
-                                 .key = query + kWidth,
-                                 .value = query + 2 * kWidth,
-                                 .key_value_stride = 3 * kWidth,
-                                 .queries = kTokens,
-                                 .tokens = kTokens,
-                                 .heads = kHeads,
-                                 .head_width = kHeadWidth};
+      in.query = &qkv[image * kTokens * 3 * kWidth];
+      in.key = in.query + kWidth;
+      in.value = in.query + 2 * kWidth;
       Output* out = &context[image * kTokens * kWidth];
       if constexpr (sizeof(Output) == 1) {
         SelfAttention(in, kInverseScale, kZeroPoint, out, kWidth, nullptr,
@@ -133,7 +131,7 @@ Kernel Attention() {
   };
 }
 
-enum class After { kNothing, kResidual, kGelu };
+enum class After { kNothing, kBytes, kResidual, kGelu };
 
 template <typename Input>
 Kernel LinearLayer(size_t inputs, size_t outputs, After after) {
@@ -145,6 +143,10 @@ Kernel LinearLayer(size_t inputs, size_t outputs, After after) {
         .data = data.data(), .stride = inputs, .rows = kRows};
     if (after == After::kNothing) {
       Linear(in, by.view(), out.data());
+    } else if (after == After::kBytes) {
+      if constexpr (sizeof(Input) == 1) {
+        Linear(in, by.view(), activated.data());
+      }
     } else if (after == After::kResidual) {
       LinearAdd(in, by.view(), out.data());
     } else if constexpr (sizeof(Input) == 1) {
@@ -176,6 +178,7 @@ void AddCase(const std::string& precision, const std::string& name,
 
 template <typename Input>
 void AddLayer(const std::string& precision, bool has_linear) {
+  const bool in_bytes = sizeof(Input) == 1 && HasByteAttention();
   const auto add_linear = [&](const std::string& name, size_t inputs,
                               size_t outputs, After after) {
     if (!has_linear) return;
@@ -183,8 +186,16 @@ void AddLayer(const std::string& precision, bool has_linear) {
             [=] { return LinearLayer<Input>(inputs, outputs, after); });
   };
   AddCase(precision, "LayerNorms", LayerNorms<Input>);
-  add_linear("QkvProjection", kWidth, 3 * kWidth, After::kNothing);
-  AddCase(precision, "Attention", Attention<Input>);
+  add_linear("QkvProjection", kWidth, 3 * kWidth,
+             in_bytes ? After::kBytes : After::kNothing);
+  AddCase(precision, "Attention", [in_bytes] {
+    if constexpr (sizeof(Input) == 1) {
+      // A step of scores as of the trained model.
+      const ByteAttentionInput in = {.score_step = 1e-3f, .value_step = 0.01f};
+      if (in_bytes) return Attention<ByteAttentionInput, uint8_t>(in);
+    }
+    return Attention<AttentionInput, Input>({});
+  });
   add_linear("OutputProjection", kWidth, kWidth, After::kResidual);
   add_linear("MlpUpGelu", kWidth, kMlpWidth, After::kGelu);
   add_linear("MlpDown", kMlpWidth, kWidth, After::kResidual);
