@@ -190,8 +190,8 @@ void AddLayer(const std::string& precision, bool has_linear) {
              in_bytes ? After::kBytes : After::kNothing);
   AddCase(precision, "Attention", [in_bytes] {
     if constexpr (sizeof(Input) == 1) {
-      // A step of scores as of the trained model.
-      const ByteAttentionInput in = {.score_step = 1e-3f, .value_step = 0.01f};
+      // Steps of about the size of the trained model's.
+      const ByteAttentionInput in = {.score_step = 6e-4f, .value_step = 0.02f};
       if (in_bytes) return Attention<ByteAttentionInput, uint8_t>(in);
     }
     return Attention<AttentionInput, Input>({});

@@ -31,7 +31,11 @@ LABELS = {
     "mosec": "mosec, ONNX Runtime (HTTP, by wrk)",
     "triton": "Triton, ONNX Runtime",
     "pytriton": "pytriton, ONNX Runtime",
+    "ideal-int8": "gRPC and int8's CPU time, no more",
+    "ideal-f32": "gRPC and f32's CPU time, no more",
 }
+# What computes nothing of its own.
+DASHED = {"floor": "grey", "ideal-int8": "tab:blue", "ideal-f32": "tab:orange"}
 
 Points = dict[float, float]
 
@@ -48,6 +52,7 @@ def start(title: str, x: str, y: str) -> Axes:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
+    axes.set_prop_cycle(color=plt.colormaps["tab20"].colors[::2] + plt.colormaps["tab20"].colors[1::2])
     axes.spines[["top", "right"]].set_visible(False)
     return axes
 
@@ -79,7 +84,7 @@ def plot_throughput(part: dict[str, Any]) -> None:
     for (server, calls), rows in grouped(part["rows"], "server", "concurrency").items():
         lines.setdefault(server, {})[calls] = median(rows, "per_second")
     for server, points in lines.items():
-        style = {"color": "grey", "linestyle": "--"} if server == "floor" else {}
+        style = {"color": DASHED[server], "linestyle": "--"} if server in DASHED else {}
         draw(axes, LABELS.get(server, server), points, server in OURS, **style)
     axes.set_ylim(bottom=0)
     ticks(axes, sorted({calls for points in lines.values() for calls in points}))
