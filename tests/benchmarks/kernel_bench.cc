@@ -176,6 +176,19 @@ void AddCase(const std::string& precision, const std::string& name,
       ->ComputeStatistics("min", Least);
 }
 
+// Attention as a layer computes it whose matmuls take Input.
+template <typename Input>
+Kernel LayerAttention() {
+  if constexpr (sizeof(Input) == 1) {
+    if (HasByteAttention()) {
+      // Steps of about the size of the trained model's.
+      return Attention<ByteAttentionInput, uint8_t>(
+          {.score_step = 6e-4f, .value_step = 0.02f});
+    }
+  }
+  return Attention<AttentionInput, Input>({});
+}
+
 template <typename Input>
 void AddLayer(const std::string& precision, bool has_linear) {
   const bool in_bytes = sizeof(Input) == 1 && HasByteAttention();
@@ -188,14 +201,7 @@ void AddLayer(const std::string& precision, bool has_linear) {
   AddCase(precision, "LayerNorms", LayerNorms<Input>);
   add_linear("QkvProjection", kWidth, 3 * kWidth,
              in_bytes ? After::kBytes : After::kNothing);
-  AddCase(precision, "Attention", [in_bytes] {
-    if constexpr (sizeof(Input) == 1) {
-      // Steps of about the size of the trained model's.
-      const ByteAttentionInput in = {.score_step = 6e-4f, .value_step = 0.02f};
-      if (in_bytes) return Attention<ByteAttentionInput, uint8_t>(in);
-    }
-    return Attention<AttentionInput, Input>({});
-  });
+  AddCase(precision, "Attention", LayerAttention<Input>);
   add_linear("OutputProjection", kWidth, kWidth, After::kResidual);
   add_linear("MlpUpGelu", kWidth, kMlpWidth, After::kGelu);
   add_linear("MlpDown", kMlpWidth, kWidth, After::kResidual);

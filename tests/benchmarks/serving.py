@@ -7,7 +7,8 @@ The servers share the machine's cores with their client. Each is started in turn
 
   closed    requests/s, latency and CPU time at 1, 8 and 64 calls in flight; `floor` computes nothing, `ideal-*` spend
             on each call the CPU time that our engine takes and no more, ort-* are grpcio over ONNX Runtime, triton and
-            pytriton are Triton's over it, mosec is HTTP under wrk; what vit-server adds to the floor and the computation
+            pytriton are Triton's over it, mosec is HTTP under wrk; then what vit-server adds to the floor and to
+            the computation
   many      Classify, ClassifyBatch and ClassifyStream under vit-load against the engine alone on as many cores
   open      latency at 20, 50 and 80 % of the capacity: as by default, without batching, with a delay of 1 ms
   overload  what is answered within 50 ms when up to 10 times the capacity is sent, or as much as vit-load can; here
