@@ -12,22 +12,33 @@
 namespace vit {
 namespace {
 
-// One call with one image. Destroys itself when gRPC is done with it.
-class OneImageCall : public grpc::ServerUnaryReactor, public BatchTask {
+// One call with one image. The reactor is gRPC's own: the end of one of ours
+// would be told to us by another thread, and to wake that costs a fifth of all
+// that gRPC does for a call. So this object goes when the call is finished.
+class OneImageCall : public BatchTask {
  public:
-  OneImageCall(const ServiceContext& service, Method method)
-      : service_(service), method_(method), received_(Clock::now()) {}
+  OneImageCall(const ServiceContext& service, Method method,
+               grpc::CallbackServerContext* context)
+      : service_(service),
+        method_(method),
+        context_(context),
+        reactor_(context->DefaultReactor()),
+        received_(Clock::now()) {}
 
-  // Checks and submits the image; finishes the call at once if that fails.
-  void Start(grpc::CallbackServerContext& context, const std::string& bytes) {
+  // Checks and submits the image; finishes the call at once if that fails. The
+  // reactor is what gRPC wants to have; this object may be gone.
+  grpc::ServerUnaryReactor* Start(const std::string& bytes) {
+    grpc::ServerUnaryReactor* const reactor = reactor_;
     SetPatient(service_.scheduler->crowded());
     entered_ = service_.calls->Enter();
     const absl::Status status =
-        entered_ ? Submit(context, bytes)
+        entered_ ? Submit(bytes)
                  : absl::UnavailableError("server is shutting down");
-    if (status.ok()) return;
-    AddRetryHint(status, context);
-    End(status, Clock::now());
+    if (!status.ok()) {
+      AddRetryHint(status, *context_);
+      End(status, Clock::now());
+    }
+    return reactor;
   }
 
   void Done(const absl::Status& status, const Prediction* prediction,
@@ -40,12 +51,7 @@ class OneImageCall : public grpc::ServerUnaryReactor, public BatchTask {
     End(status, now);
   }
 
-  void OnCancel() override { Cancel(); }
-
-  void OnDone() override {
-    if (entered_) service_.calls->Leave();
-    delete this;
-  }
+  bool IsCancelled() const override { return context_->IsCancelled(); }
 
  protected:
   // Fills the call's response and returns the part that holds the timing.
@@ -55,30 +61,37 @@ class OneImageCall : public grpc::ServerUnaryReactor, public BatchTask {
   const ServiceContext& service_;
 
  private:
-  absl::Status Submit(const grpc::CallbackServerContext& context,
-                      const std::string& bytes) {
+  absl::Status Submit(const std::string& bytes) {
     absl::StatusOr<Image> valid = ToImage(bytes, service_.model.image);
     if (!valid.ok()) return valid.status();
     image = *valid;
-    deadline = Deadline(context);
+    deadline = Deadline(*context_);
     return service_.scheduler->ComputeOrSubmit(this, received_);
   }
 
-  // The last use of this object: gRPC may destroy it from here on.
+  // The last use of the call and of this object.
   void End(const absl::Status& status, Clock::time_point now) {
     service_.metrics->OnRequest(method_, status.code(), now - received_);
-    Finish(ToGrpcStatus(status));
+    reactor_->Finish(ToGrpcStatus(status));
+    if (entered_) service_.calls->Leave();
+    delete this;
   }
 
   const Method method_;
+  // gRPC's, until the call is finished.
+  grpc::CallbackServerContext* const context_;
+  grpc::ServerUnaryReactor* const reactor_;
   const Clock::time_point received_;
   bool entered_ = false;
 };
 
 class ClassifyCall final : public OneImageCall {
  public:
-  ClassifyCall(const ServiceContext& service, v1::ClassifyResponse* response)
-      : OneImageCall(service, Method::kClassify), response_(response) {}
+  ClassifyCall(const ServiceContext& service,
+               grpc::CallbackServerContext* context,
+               v1::ClassifyResponse* response)
+      : OneImageCall(service, Method::kClassify, context),
+        response_(response) {}
 
  private:
   v1::ClassifyResponse* Fill(const Prediction& prediction,
@@ -92,8 +105,11 @@ class ClassifyCall final : public OneImageCall {
 
 class ExplainCall final : public OneImageCall {
  public:
-  ExplainCall(const ServiceContext& service, v1::ExplainResponse* response)
-      : OneImageCall(service, Method::kExplain), response_(response) {
+  ExplainCall(const ServiceContext& service,
+              grpc::CallbackServerContext* context,
+              v1::ExplainResponse* response)
+      : OneImageCall(service, Method::kExplain, context),
+        response_(response) {
     attention = &weights_;
   }
 
@@ -109,7 +125,7 @@ class ExplainCall final : public OneImageCall {
   Attention weights_;
 };
 
-// A call belongs to gRPC from its start; OnDone destroys it.
+// A call owns itself from its start to its end.
 template <typename Call>
 Call* Released(std::unique_ptr<Call> call) {
   return call.release();
@@ -123,9 +139,8 @@ ClassifierService::ClassifierService(ServiceContext context)
 grpc::ServerUnaryReactor* ClassifierService::Classify(
     grpc::CallbackServerContext* context, const v1::ClassifyRequest* request,
     v1::ClassifyResponse* response) {
-  auto* call = Released(std::make_unique<ClassifyCall>(context_, response));
-  call->Start(*context, request->image());
-  return call;
+  return Released(std::make_unique<ClassifyCall>(context_, context, response))
+      ->Start(request->image());
 }
 
 grpc::ServerUnaryReactor* ClassifierService::ClassifyBatch(
@@ -148,9 +163,8 @@ ClassifierService::ClassifyStream(grpc::CallbackServerContext* context) {
 grpc::ServerUnaryReactor* ClassifierService::Explain(
     grpc::CallbackServerContext* context, const v1::ExplainRequest* request,
     v1::ExplainResponse* response) {
-  auto* call = Released(std::make_unique<ExplainCall>(context_, response));
-  call->Start(*context, request->image());
-  return call;
+  return Released(std::make_unique<ExplainCall>(context_, context, response))
+      ->Start(request->image());
 }
 
 }  // namespace vit
