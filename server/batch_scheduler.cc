@@ -350,7 +350,7 @@ void BatchScheduler::MoveFromQueue(size_t count, Batch* batch) {
     // The deadline first: gRPC cancels a call that has passed it.
     if (task->deadline <= batch->taken) {
       batch->dropped.push_back({task, BatchObserver::Drop::kExpired});
-    } else if (task->IsCancelled()) {
+    } else if (task->cancelled_.load(std::memory_order_relaxed)) {
       batch->dropped.push_back({task, BatchObserver::Drop::kCancelled});
     } else {
       batch->tasks.push_back(task);

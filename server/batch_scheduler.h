@@ -32,14 +32,8 @@ class BatchTask {
  public:
   virtual ~BatchTask() = default;
 
-  // Whether nobody waits for the answer any more: if the task is still queued,
-  // it is not computed; Done is called still. Asked by a thread that holds the
-  // scheduler's lock: be quick.
-  virtual bool IsCancelled() const {
-    return cancelled_.load(std::memory_order_relaxed);
-  }
-
-  // Makes it so, where the class itself does not know. Any thread, any time.
+  // Says that nobody waits for the answer any more: if the task is still
+  // queued, it is not computed. Any thread, any time; Done is called still.
   void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
 
   // Called exactly once for every task that was accepted, by the thread that

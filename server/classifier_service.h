@@ -4,6 +4,7 @@
 #include "model/classifier.h"
 #include "server/batch_scheduler.h"
 #include "server/call_tracker.h"
+#include "server/event_loop.h"
 #include "server/metrics.h"
 #include "vit/v1/classifier.grpc.pb.h"
 
@@ -16,31 +17,26 @@ struct ServiceContext {
   BatchScheduler* scheduler = nullptr;
   Metrics* metrics = nullptr;
   CallTracker* calls = nullptr;
+  v1::Classifier::AsyncService* grpc = nullptr;  // the ClassifierService's own
 };
 
-// The gRPC service of proto/vit/v1/classifier.proto, on gRPC's callback API: no
-// thread waits for a call. A call is itself the task that the scheduler queues.
-// Thread-safe.
-class ClassifierService final : public v1::Classifier::CallbackService {
+// The gRPC service of proto/vit/v1/classifier.proto, on gRPC's asynchronous
+// API: no thread waits for a call. A call is itself the task that the scheduler
+// queues.
+class ClassifierService {
  public:
   explicit ClassifierService(ServiceContext context);
 
-  grpc::ServerUnaryReactor* Classify(grpc::CallbackServerContext* context,
-                                     const v1::ClassifyRequest* request,
-                                     v1::ClassifyResponse* response) override;
-  grpc::ServerUnaryReactor* ClassifyBatch(
-      grpc::CallbackServerContext* context,
-      const v1::ClassifyBatchRequest* request,
-      v1::ClassifyBatchResponse* response) override;
-  grpc::ServerBidiReactor<v1::ClassifyStreamRequest,
-                          v1::ClassifyStreamResponse>*
-  ClassifyStream(grpc::CallbackServerContext* context) override;
-  grpc::ServerUnaryReactor* Explain(grpc::CallbackServerContext* context,
-                                    const v1::ExplainRequest* request,
-                                    v1::ExplainResponse* response) override;
+  // To be registered before the server starts.
+  grpc::Service* grpc() { return &grpc_; }
+
+  // Waits for calls of every method, and takes them until the server shuts
+  // down. Before the loop starts.
+  void Serve(EventLoop* loop);
 
  private:
-  const ServiceContext context_;
+  ServiceContext context_;
+  v1::Classifier::AsyncService grpc_;
 };
 
 }  // namespace vit

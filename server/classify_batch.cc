@@ -6,24 +6,30 @@
 namespace vit {
 
 ClassifyBatchCall::ClassifyBatchCall(const ServiceContext& service,
-                                     v1::ClassifyBatchResponse* response)
-    : service_(service), response_(response), received_(Clock::now()) {}
+                                     EventLoop* loop)
+    : UnaryCall(loop), service_(service) {
+  service_.grpc->RequestClassifyBatch(&context_, &request_, &writer_, queue(),
+                                      loop->queue(), arrived());
+}
 
-void ClassifyBatchCall::Start(grpc::CallbackServerContext& context,
-                              const v1::ClassifyBatchRequest& request) {
+ClassifyBatchCall::~ClassifyBatchCall() {
+  if (entered_) service_.calls->Leave();
+}
+
+void ClassifyBatchCall::Renew() { Wait<ClassifyBatchCall>(service_, loop()); }
+
+void ClassifyBatchCall::OnArrived() {
+  received_ = Clock::now();
   entered_ = service_.calls->Enter();
   const absl::Status status =
-      entered_ ? Submit(context, request)
-               : absl::UnavailableError("server is shutting down");
+      entered_ ? Submit() : absl::UnavailableError("server is shutting down");
   if (status.ok()) return;
-  AddRetryHint(status, context);
+  AddRetryHint(status, context_);
   End(status);
 }
 
-absl::Status ClassifyBatchCall::Submit(
-    const grpc::CallbackServerContext& context,
-    const v1::ClassifyBatchRequest& request) {
-  const int count = request.images_size();
+absl::Status ClassifyBatchCall::Submit() {
+  const int count = request_.images_size();
   if (count < 1 || count > service_.max_batch_images) {
     return absl::InvalidArgumentError(absl::StrCat("images: expected 1 to ",
                                                    service_.max_batch_images,
@@ -31,23 +37,21 @@ absl::Status ClassifyBatchCall::Submit(
   }
   items_ = std::vector<Item>(count);
   std::vector<BatchTask*> tasks(count);
-  const Clock::time_point deadline = Deadline(context);
-  response_->mutable_results()->Reserve(count);
+  const Clock::time_point deadline = Deadline(context_);
+  response_.mutable_results()->Reserve(count);
   for (int i = 0; i < count; ++i) {
     absl::StatusOr<Image> image =
-        ToImage(request.images(i), service_.model.image,
+        ToImage(request_.images(i), service_.model.image,
                 absl::StrCat("images[", i, "]"));
     if (!image.ok()) return image.status();
     Item& item = items_[i];
     item.image = *image;
     item.deadline = deadline;
     item.call = this;
-    item.result = response_->add_results();
+    item.result = response_.add_results();
     tasks[i] = &item;
   }
   unanswered_ = tasks.size();
-  // OnCancel looks at the items from here on.
-  submitted_.store(true, std::memory_order_release);
   return service_.scheduler->SubmitAll(tasks, received_);
 }
 
@@ -78,21 +82,15 @@ void ClassifyBatchCall::OnItemDone(const absl::Status& status) {
   End(result);
 }
 
-// The last use of this object: gRPC may destroy it from here on.
+// The last use of the call.
 void ClassifyBatchCall::End(const absl::Status& status) {
   service_.metrics->OnRequest(Method::kClassifyBatch, status.code(),
                               Clock::now() - received_);
-  Finish(ToGrpcStatus(status));
+  Finish(status);
 }
 
-void ClassifyBatchCall::OnCancel() {
-  if (!submitted_.load(std::memory_order_acquire)) return;
+void ClassifyBatchCall::OnCancelled() {
   for (Item& item : items_) item.Cancel();
-}
-
-void ClassifyBatchCall::OnDone() {
-  if (entered_) service_.calls->Leave();
-  delete this;
 }
 
 }  // namespace vit

@@ -1,13 +1,12 @@
 #ifndef MNIST_VIT_SERVER_CLASSIFY_BATCH_H_
 #define MNIST_VIT_SERVER_CLASSIFY_BATCH_H_
 
-#include <grpcpp/support/server_callback.h>
-
 #include <atomic>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "server/call.h"
 #include "server/classifier_service.h"
 #include "server/mutex.h"
 
@@ -15,19 +14,12 @@ namespace vit {
 
 // One ClassifyBatch: as many tasks as images, taken by the scheduler all or
 // none, perhaps computed in several batches by several workers. Finishes with
-// the last of them; if any fails, the call fails. Destroys itself when gRPC is
-// done with it.
-class ClassifyBatchCall final : public grpc::ServerUnaryReactor {
+// the last of them; if any fails, the call fails.
+class ClassifyBatchCall final
+    : public UnaryCall<v1::ClassifyBatchRequest, v1::ClassifyBatchResponse> {
  public:
-  ClassifyBatchCall(const ServiceContext& service,
-                    v1::ClassifyBatchResponse* response);
-
-  // Checks and submits the images; finishes the call at once if that fails.
-  void Start(grpc::CallbackServerContext& context,
-             const v1::ClassifyBatchRequest& request);
-
-  void OnCancel() override;
-  void OnDone() override;
+  ClassifyBatchCall(const ServiceContext& service, EventLoop* loop);
+  ~ClassifyBatchCall() override;
 
  private:
   // One image of the call. Its result goes to a place of its own, so that
@@ -41,18 +33,20 @@ class ClassifyBatchCall final : public grpc::ServerUnaryReactor {
     v1::ClassifyResponse* result = nullptr;
   };
 
-  absl::Status Submit(const grpc::CallbackServerContext& context,
-                      const v1::ClassifyBatchRequest& request);
+  void Renew() override;
+  // Checks and submits the images; finishes the call at once if that fails.
+  void OnArrived() override;
+  void OnCancelled() override;
+
+  absl::Status Submit();
   void OnItemDone(const absl::Status& status);
   void End(const absl::Status& status);
 
   const ServiceContext& service_;
-  v1::ClassifyBatchResponse* const response_;
-  const Clock::time_point received_;
+  Clock::time_point received_;
   bool entered_ = false;
 
   std::vector<Item> items_;  // made before any is submitted
-  std::atomic<bool> submitted_{false};
   std::atomic<size_t> unanswered_{0};
   Mutex mutex_;
   absl::Status first_error_ ABSL_GUARDED_BY(mutex_);

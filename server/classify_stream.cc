@@ -7,17 +7,26 @@
 
 namespace vit {
 
-ClassifyStreamCall::ClassifyStreamCall(const ServiceContext& service)
-    : service_(service) {
+ClassifyStreamCall::ClassifyStreamCall(const ServiceContext& service,
+                                       EventLoop* loop)
+    : Call(loop), service_(service) {
   free_.reserve(kMaxInFlight);
   for (Item& item : items_) {
     item.call = this;
     free_.push_back(&item);
   }
+  service_.grpc->RequestClassifyStream(&context_, &stream_, queue(),
+                                       loop->queue(), arrived());
 }
 
-void ClassifyStreamCall::Start(const grpc::CallbackServerContext& context) {
-  deadline_ = Deadline(context);
+ClassifyStreamCall::~ClassifyStreamCall() {
+  if (entered_) service_.calls->Leave(this);
+}
+
+void ClassifyStreamCall::Renew() { Wait<ClassifyStreamCall>(service_, loop()); }
+
+void ClassifyStreamCall::OnArrived() {
+  deadline_ = Deadline(context_);
   entered_ = service_.calls->Enter(this);
   MutexLock lock(&mutex_);
   draining_ = draining_ || !entered_;
@@ -36,15 +45,17 @@ void ClassifyStreamCall::Advance() {
   if (!closing && reading_ == nullptr && !free_.empty()) {
     reading_ = free_.back();
     free_.pop_back();
-    StartRead(&reading_->request);
+    stream_.Read(&reading_->request, read_.Begin());
   }
   // A read that is under way ends with the stream; its place is not in use.
   const size_t idle = free_.size() + (reading_ != nullptr ? 1 : 0);
   if (closing && idle == kMaxInFlight) {
     finished_ = true;
-    Finish(ToGrpcStatus(draining_ && !client_closed_
-                            ? absl::UnavailableError("server is shutting down")
-                            : absl::OkStatus()));
+    stream_.Finish(
+        ToGrpcStatus(draining_ && !client_closed_
+                         ? absl::UnavailableError("server is shutting down")
+                         : absl::OkStatus()),
+        finished());
   }
 }
 
@@ -61,10 +72,10 @@ void ClassifyStreamCall::Begin(const Write& write) {
   // An answer with others behind it need not be sent before the last of them.
   grpc::WriteOptions options;
   if (!write.last) options.set_buffer_hint();
-  StartWrite(&write.item->response, options);
+  stream_.Write(write.item->response, options, written_.Begin());
 }
 
-void ClassifyStreamCall::OnReadDone(bool ok) {
+void ClassifyStreamCall::OnRead(bool ok) {
   SetPatient(service_.scheduler->crowded());
   Item* item = nullptr;
   {
@@ -131,7 +142,7 @@ void ClassifyStreamCall::Answer(Item* item, absl::StatusCode code) {
 
 // A write that failed means that the client is gone: what is left is answered
 // into the void, and the stream ends.
-void ClassifyStreamCall::OnWriteDone(bool ok) {
+void ClassifyStreamCall::OnWritten(bool ok) {
   Write write;
   {
     MutexLock lock(&mutex_);
@@ -144,16 +155,11 @@ void ClassifyStreamCall::OnWriteDone(bool ok) {
 }
 
 // The items stay cancelled, so also those that are yet to be submitted.
-void ClassifyStreamCall::OnCancel() {
+void ClassifyStreamCall::OnCancelled() {
   MutexLock lock(&mutex_);
   client_closed_ = true;
   for (Item& item : items_) item.Cancel();
   Advance();
-}
-
-void ClassifyStreamCall::OnDone() {
-  if (entered_) service_.calls->Leave(this);
-  delete this;
 }
 
 }  // namespace vit

@@ -1,14 +1,13 @@
 #ifndef MNIST_VIT_SERVER_CLASSIFY_STREAM_H_
 #define MNIST_VIT_SERVER_CLASSIFY_STREAM_H_
 
-#include <grpcpp/support/server_callback.h>
-
 #include <array>
 #include <cstddef>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "server/call.h"
 #include "server/classifier_service.h"
 #include "server/mutex.h"
 
@@ -19,26 +18,17 @@ namespace vit {
 // flow control holds the client back. Answers are written as they come.
 //
 // The stream ends when the client has closed its side, or the server drains,
-// and all that was read is answered. Destroys itself when gRPC is done with it.
-class ClassifyStreamCall final
-    : public grpc::ServerBidiReactor<v1::ClassifyStreamRequest,
-                                     v1::ClassifyStreamResponse>,
-      public DrainableCall {
+// and all that was read is answered.
+class ClassifyStreamCall final : public Call, public DrainableCall {
  public:
   // Twice the usual largest batch, so that a stream alone keeps a worker busy.
   static constexpr size_t kMaxInFlight = 64;
 
-  explicit ClassifyStreamCall(const ServiceContext& service);
-
-  void Start(const grpc::CallbackServerContext& context);
+  ClassifyStreamCall(const ServiceContext& service, EventLoop* loop);
+  ~ClassifyStreamCall() override;
 
   // Ends the stream with Unavailable once all that was read is answered.
   void Drain() override;
-
-  void OnReadDone(bool ok) override;
-  void OnWriteDone(bool ok) override;
-  void OnCancel() override;
-  void OnDone() override;
 
  private:
   // A place for one message and its answer, used again and again.
@@ -52,6 +42,12 @@ class ClassifyStreamCall final
     v1::ClassifyStreamResponse response;
     Clock::time_point received;
   };
+
+  void Renew() override;
+  void OnArrived() override;
+  void OnCancelled() override;
+  void OnRead(bool ok);
+  void OnWritten(bool ok);
 
   // Counts the answer and has it written.
   void Answer(Item* item, absl::StatusCode code);
@@ -71,6 +67,11 @@ class ClassifyStreamCall final
   void Begin(const Write& write) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const ServiceContext& service_;
+  grpc::ServerAsyncReaderWriter<v1::ClassifyStreamResponse,
+                                v1::ClassifyStreamRequest>
+      stream_{&context_};
+  Step read_{this, &ClassifyStreamCall::OnRead};
+  Step written_{this, &ClassifyStreamCall::OnWritten};
   Clock::time_point deadline_ = Clock::time_point::max();
   bool entered_ = false;
   std::array<Item, kMaxInFlight> items_;

@@ -29,8 +29,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
                       std::string(status.message()));
 }
 
-void AddRetryHint(const absl::Status& status,
-                  grpc::CallbackServerContext& context) {
+void AddRetryHint(const absl::Status& status, grpc::ServerContext& context) {
   const std::optional<Clock::duration> wait = RetryAfter(status);
   if (!wait.has_value()) return;
   const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(*wait);
@@ -38,7 +37,7 @@ void AddRetryHint(const absl::Status& status,
                               absl::StrCat(milliseconds.count()));
 }
 
-Clock::time_point Deadline(const grpc::ServerContextBase& context) {
+Clock::time_point Deadline(const grpc::ServerContext& context) {
   // More would not fit into nanoseconds.
   constexpr int64_t kForever = int64_t{1} << 32;  // seconds
   // gRPC's monotonic clock is Clock: CLOCK_MONOTONIC, from the same zero.

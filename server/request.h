@@ -28,12 +28,11 @@ grpc::Status ToGrpcStatus(const absl::Status& status);
 
 // Where the status says when to try again, tells the client so in the trailers:
 // gRPC's own retries wait that long (gRFC A6). Before the call is finished.
-void AddRetryHint(const absl::Status& status,
-                  grpc::CallbackServerContext& context);
+void AddRetryHint(const absl::Status& status, grpc::ServerContext& context);
 
 // The call's deadline by the scheduler's clock; time_point::max() if it has
 // none.
-Clock::time_point Deadline(const grpc::ServerContextBase& context);
+Clock::time_point Deadline(const grpc::ServerContext& context);
 
 // Fills a response but for its total time, whatever it held before.
 void FillResponse(const Prediction& prediction, const TaskTiming& timing,

@@ -2,7 +2,6 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
 
 #include <algorithm>
 #include <chrono>
@@ -53,6 +52,9 @@ int MaxCallsPerConnection(const ServerOptions& options, size_t workers) {
       std::clamp(2 * workers * options.max_batch_size, kLeast, kMost));
 }
 
+// One takes in and sends out what about two workers compute.
+size_t LoopsFor(size_t workers) { return std::max<size_t>(workers / 2, 1); }
+
 }  // namespace
 
 Server::Server(const ServerOptions& options,
@@ -68,7 +70,8 @@ Server::Server(const ServerOptions& options,
                 .max_batch_images = options.max_queue_size,
                 .scheduler = &scheduler_,
                 .metrics = &metrics_,
-                .calls = &calls_}) {}
+                .calls = &calls_}),
+      health_(v1::Classifier::service_full_name()) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(
     const ServerOptions& options,
@@ -83,7 +86,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
 }
 
 absl::Status Server::Listen() {
-  grpc::EnableDefaultHealthCheckService(true);
+  grpc::EnableDefaultHealthCheckService(false);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   // A port that another process listens on is an error, not a share of it.
@@ -94,15 +97,23 @@ absl::Status Server::Listen() {
   builder.SetMaxReceiveMessageSize(MaxMessageBytes(options_, model_));
   builder.AddListeningPort(options_.address, grpc::InsecureServerCredentials(),
                            &port_);
-  builder.RegisterService(&service_);
+  builder.RegisterService(service_.grpc());
+  builder.RegisterService(health_.grpc());
+  for (size_t loop = 0; loop < LoopsFor(scheduler_.workers()); ++loop) {
+    loops_.push_back(
+        std::make_unique<EventLoop>(builder.AddCompletionQueue()));
+  }
   grpc_ = builder.BuildAndStart();
   if (grpc_ == nullptr || port_ == 0) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen for gRPC on ", options_.address,
                      ": is the port taken or the host not this machine's?"));
   }
-  grpc_->GetHealthCheckService()->SetServingStatus(
-      v1::Classifier::service_full_name(), true);
+  for (const std::unique_ptr<EventLoop>& loop : loops_) {
+    service_.Serve(loop.get());
+    health_.Serve(loop.get());
+    loop->Start();
+  }
   return absl::OkStatus();
 }
 
@@ -112,7 +123,7 @@ bool Server::Drain() {
   if (std::exchange(drained_, true)) return complete_;
   http_->SetReady(false);
   if (grpc_ != nullptr) {
-    grpc_->GetHealthCheckService()->Shutdown();
+    health_.SetNotServing();
     calls_.StartDraining();
     scheduler_.Hurry();
     complete_ = calls_.WaitUntilIdle(
@@ -123,9 +134,10 @@ bool Server::Drain() {
     // on until they are cut off.
     calls_.WaitUntilQuiet(kQuiet, Clock::now() + kLongestQuiet);
     grpc_->Shutdown(std::chrono::system_clock::now());
-    grpc_->Wait();
   }
   scheduler_.Drain();
+  // Nothing but the loops begins anything on a call from here on.
+  loops_.clear();
   return complete_;
 }
 

@@ -14,6 +14,8 @@
 #include "server/batch_scheduler.h"
 #include "server/call_tracker.h"
 #include "server/classifier_service.h"
+#include "server/event_loop.h"
+#include "server/health_service.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
 #include "server/options.h"
@@ -63,7 +65,9 @@ class Server {
   CallTracker calls_;
   BatchScheduler scheduler_;
   ClassifierService service_;
-  std::unique_ptr<grpc::Server> grpc_;
+  HealthService health_;
+  std::vector<std::unique_ptr<EventLoop>> loops_;
+  std::unique_ptr<grpc::Server> grpc_;  // goes before its loops
   int port_ = 0;
   bool drained_ = false;
   bool complete_ = true;
