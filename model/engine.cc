@@ -98,6 +98,10 @@ absl::StatusOr<std::unique_ptr<Classifier>> VitModel::NewClassifier() const {
   return classifier;
 }
 
+int VitModel::images_at_once() const {
+  return static_cast<int>(parts_->ops.size());
+}
+
 std::vector<std::string> VitModel::KernelNames() const {
   std::vector<std::string> names;
   for (const onednn::Op* op : parts_->ops.back()->all()) {

@@ -65,6 +65,10 @@ class VitModel {
   // matmul of a small network. Classify allocates no buffer.
   absl::StatusOr<std::unique_ptr<Classifier>> NewClassifier() const;
 
+  // The most images that a classifier computes at once: a larger batch is
+  // computed in parts.
+  int images_at_once() const;
+
   // oneDNN's names of those of its kernels that the largest part uses, for who
   // wonders about speed.
   std::vector<std::string> KernelNames() const;

@@ -41,9 +41,10 @@ absl::StatusOr<LoadedModel> MakeModel(const VitWeights& weights,
     if (!classifier.ok()) return classifier.status();
     // The first is warm before it is checked, so that a model that fails the
     // check costs no more than it must.
-    if (absl::Status status = WarmUp(**classifier); !status.ok()) return status;
+    absl::Status status = WarmUp(**classifier, loaded.model->images_at_once());
+    if (!status.ok()) return status;
     if (i == 0 && golden.has_value()) {
-      absl::Status status =
+      status =
           CheckGolden(**classifier, *golden, GoldenTolerance(precision));
       if (!status.ok()) return status;
     }

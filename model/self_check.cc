@@ -129,13 +129,13 @@ absl::Status CheckGolden(Classifier& classifier, const GoldenSet& golden,
   return absl::OkStatus();
 }
 
-absl::Status WarmUp(Classifier& classifier) {
+absl::Status WarmUp(Classifier& classifier, int images) {
   const std::vector<uint8_t> blank(classifier.info().image.size());
-  std::vector<Image> images;
-  while (images.size() < static_cast<size_t>(classifier.max_batch_size())) {
-    images.push_back({.pixels = blank});
-    std::vector<Prediction> predictions(images.size());
-    absl::Status status = classifier.Classify(images, predictions);
+  std::vector<Image> batch;
+  while (batch.size() < static_cast<size_t>(images)) {
+    batch.push_back({.pixels = blank});
+    std::vector<Prediction> predictions(batch.size());
+    absl::Status status = classifier.Classify(batch, predictions);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

@@ -43,9 +43,9 @@ absl::StatusOr<GoldenSet> LoadGoldenSet(const std::string& path,
 absl::Status CheckGolden(Classifier& classifier, const GoldenSet& golden,
                          float tolerance = kGoldenTolerance);
 
-// Runs every batch size once, so that no request is the first to touch code or
-// memory.
-absl::Status WarmUp(Classifier& classifier);
+// Computes batches of 1, 2 and so on up to `images` once, so that no request is
+// the first to touch code or memory.
+absl::Status WarmUp(Classifier& classifier, int images);
 
 }  // namespace vit
 

@@ -63,10 +63,27 @@ TEST(SelfCheckTest, GoldenLogitsOfAnotherNumberOfClassesAreRejected) {
               HasSubstr("expected [N, 5]"));
 }
 
-TEST(SelfCheckTest, WarmingUpRunsEveryBatchSize) {
-  const auto classifier = RandomClassifier(testing::MnistConfig());
-  const absl::Status status = WarmUp(*classifier);
-  EXPECT_TRUE(status.ok()) << status;
+// Notes how many images it gets.
+class CountingClassifier : public Classifier {
+ public:
+  const ModelInfo& info() const override { return info_; }
+  int max_batch_size() const override { return 32; }
+  absl::Status Classify(std::span<const Image> images, std::span<Prediction>,
+                        std::span<Attention* const>) override {
+    counts.push_back(images.size());
+    return absl::OkStatus();
+  }
+
+  std::vector<size_t> counts;
+
+ private:
+  ModelInfo info_;
+};
+
+TEST(SelfCheckTest, WarmingUpTakesNoMoreImagesThanAreComputedAtOnce) {
+  CountingClassifier classifier;
+  EXPECT_TRUE(WarmUp(classifier, 3).ok());
+  EXPECT_EQ(classifier.counts, (std::vector<size_t>{1, 2, 3}));
 }
 
 }  // namespace
