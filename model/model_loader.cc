@@ -44,8 +44,7 @@ absl::StatusOr<LoadedModel> MakeModel(const VitWeights& weights,
     absl::Status status = WarmUp(**classifier, loaded.model->images_at_once());
     if (!status.ok()) return status;
     if (i == 0 && golden.has_value()) {
-      status =
-          CheckGolden(**classifier, *golden, GoldenTolerance(precision));
+      status = CheckGolden(**classifier, *golden, GoldenTolerance(precision));
       if (!status.ok()) return status;
     }
     loaded.classifiers.push_back(*std::move(classifier));

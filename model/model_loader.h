@@ -23,7 +23,8 @@ struct ModelLoaderOptions {
 // A model that is ready to serve.
 struct LoadedModel {
   std::shared_ptr<const VitModel> model;
-  // One for each worker, warm: every number of images that is computed at once has been.
+  // One for each worker, warm: every number of images that is computed at once
+  // has been.
   std::vector<std::unique_ptr<Classifier>> classifiers;
   Precision precision = Precision::kF32;
   // What was chosen and why, for the log, a line each.

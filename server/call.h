@@ -49,7 +49,7 @@ class Call {
     friend class Call;
 
     Call* const call_;
-    void (Call::*const then_)(bool);
+    void (Call::* const then_)(bool);
   };
 
   explicit Call(EventLoop* loop) : loop_(loop) {

@@ -49,8 +49,7 @@ class OneImageCall : public UnaryCall<Request, Response>, public BatchTask {
     SetPatient(service_.scheduler->crowded());
     entered_ = service_.calls->Enter();
     const absl::Status status =
-        entered_ ? Submit()
-                 : absl::UnavailableError("server is shutting down");
+        entered_ ? Submit() : absl::UnavailableError("server is shutting down");
     if (status.ok()) return;
     AddRetryHint(status, this->context_);
     End(status, Clock::now());
@@ -84,7 +83,7 @@ class ClassifyCall final
   ClassifyCall(const ServiceContext& service, EventLoop* loop)
       : OneImageCall(service, loop, Method::kClassify) {
     service.grpc->RequestClassify(&context_, &request_, &writer_, queue(),
-                          loop->queue(), arrived());
+                                  loop->queue(), arrived());
   }
 
  private:
@@ -103,8 +102,8 @@ class ExplainCall final
   ExplainCall(const ServiceContext& service, EventLoop* loop)
       : OneImageCall(service, loop, Method::kExplain) {
     attention = &weights_;
-    service.grpc->RequestExplain(&context_, &request_, &writer_, queue(), loop->queue(),
-                         arrived());
+    service.grpc->RequestExplain(&context_, &request_, &writer_, queue(),
+                                 loop->queue(), arrived());
   }
 
  private:

@@ -32,8 +32,8 @@ class HealthService::CheckCall final
     }
     response_.set_status(status);
     Finish(status == HealthCheckResponse::SERVICE_UNKNOWN
-               ? absl::NotFoundError(absl::StrCat("unknown service '",
-                                                  request_.service(), "'"))
+               ? absl::NotFoundError(
+                     absl::StrCat("unknown service '", request_.service(), "'"))
                : absl::OkStatus());
   }
 

@@ -100,8 +100,7 @@ absl::Status Server::Listen() {
   builder.RegisterService(service_.grpc());
   builder.RegisterService(health_.grpc());
   for (size_t loop = 0; loop < LoopsFor(scheduler_.workers()); ++loop) {
-    loops_.push_back(
-        std::make_unique<EventLoop>(builder.AddCompletionQueue()));
+    loops_.push_back(std::make_unique<EventLoop>(builder.AddCompletionQueue()));
   }
   grpc_ = builder.BuildAndStart();
   if (grpc_ == nullptr || port_ == 0) {
