@@ -11,8 +11,8 @@ The servers share the machine's cores with their client. Each is started in turn
             the computation
   many      Classify, ClassifyBatch and ClassifyStream under vit-load against the engine alone on as many cores
   open      latency at 20, 50 and 80 % of the capacity: as by default, without batching, with a delay of 1 ms
-  overload  what is answered within 50 ms when up to 10 times the capacity is sent, or as much as vit-load can; here
-            the server and the client have a core each
+  overload  what is answered in time when up to 10 times the capacity is sent, or as much as vit-load can, also of
+            networks that take longer to compute; here the server and the client have a core each
   start     start to ready, memory, container image, what metrics cost
 
 Memory is that of all processes, shared pages counted once. CPU times are microseconds an answer, user and system.
