@@ -273,12 +273,11 @@ BatchScheduler::Batch* BatchScheduler::Next(Batch* done) {
 
 bool BatchScheduler::AtOnce(const BatchTask& task,
                             Clock::time_point now) const {
-  const bool idle = waiting_ == 0 && free_.size() == batches_.size() &&
-                    now - last_end_ >= kLull;
+  const bool free = waiting_ == 0 && !free_.empty();
   const bool delayed =
       options_.policy.max_queue_delay > Clock::duration::zero();
   const bool quick = cost_.has_value() && cost_->Of(1) <= kAtOnce;
-  return idle && !delayed && quick && task.deadline > now;
+  return free && !delayed && quick && task.deadline > now;
 }
 
 BatchScheduler::Batch* BatchScheduler::Begin(Clock::time_point now) {
@@ -293,7 +292,6 @@ BatchScheduler::Batch* BatchScheduler::Begin(Clock::time_point now) {
 // can take no other.
 void BatchScheduler::GiveBack(Batch* batch, Clock::time_point now) {
   free_.push_back(batch);
-  last_end_ = now;
   batch->expected_end = Clock::time_point::min();
   if (!batch->computed) return;
   durations_.Learn(batch->tasks.size(), now - batch->taken);

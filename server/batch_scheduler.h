@@ -128,9 +128,9 @@ class BatchScheduler {
   absl::Status SubmitAll(std::span<BatchTask* const> tasks,
                          Clock::time_point now = Clock::now());
 
-  // The same for one task; but a quick one that comes when nothing else is done
-  // is computed here, and Done called, before this returns: that saves the way
-  // to a worker's thread, which takes as long.
+  // The same for one task; but a quick one that needs not wait is computed
+  // here, and Done called, before this returns: that saves the way to a
+  // worker's thread, which takes as long.
   absl::Status ComputeOrSubmit(BatchTask* task,
                                Clock::time_point now = Clock::now());
 
@@ -155,11 +155,8 @@ class BatchScheduler {
   struct Batch;
 
   static constexpr size_t kCrowd = 2;  // tasks of a batch
-  // What a task may cost that is computed where it comes in, and how long
-  // nothing must have been computed before it. Where tasks follow each other
-  // more closely, batches of them are cheaper.
+  // What a task may cost that is computed where it comes in.
   static constexpr Clock::duration kAtOnce = std::chrono::microseconds(200);
-  static constexpr Clock::duration kLull = std::chrono::microseconds(100);
 
   static std::vector<std::unique_ptr<Batch>> NewBatches(
       std::vector<std::unique_ptr<Classifier>> classifiers,
@@ -207,7 +204,6 @@ class BatchScheduler {
   std::vector<Batch*> free_ ABSL_GUARDED_BY(mutex_);
   DurationModel durations_ ABSL_GUARDED_BY(mutex_);
   std::optional<BatchCost> cost_ ABSL_GUARDED_BY(mutex_);
-  Clock::time_point last_end_ ABSL_GUARDED_BY(mutex_);  // of a batch
   bool hurrying_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 

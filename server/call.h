@@ -25,15 +25,15 @@ class Call {
   Call& operator=(const Call&) = delete;
 
  protected:
-  // Something that is asked of gRPC, time and again, and the function that is
-  // told when it is done.
+  // Something that is asked of gRPC or of the loop, time and again, and the
+  // function that is told when it is done.
   class Step final : public Event {
    public:
     template <typename Derived>
     Step(Derived* call, void (Derived::*then)(bool))
         : call_(call), then_(static_cast<void (Call::*)(bool)>(then)) {}
 
-    // What to give to gRPC. Any thread, before the call is finished.
+    // What to give to them. Any thread, before the call is finished.
     Event* Begin() {
       call_->events_.fetch_add(1, std::memory_order_relaxed);
       return this;

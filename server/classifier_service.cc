@@ -43,27 +43,37 @@ class OneImageCall : public UnaryCall<Request, Response>, public BatchTask {
   const ServiceContext& service_;
 
  private:
-  // Checks and submits the image; finishes the call at once if that fails.
+  // Checks the image; finishes the call at once if it is none.
   void OnArrived() override {
     received_ = Clock::now();
     SetPatient(service_.scheduler->crowded());
     entered_ = service_.calls->Enter();
     const absl::Status status =
-        entered_ ? Submit() : absl::UnavailableError("server is shutting down");
-    if (status.ok()) return;
-    AddRetryHint(status, this->context_);
-    End(status, Clock::now());
+        entered_ ? Check() : absl::UnavailableError("server is shutting down");
+    if (!status.ok()) return End(status, Clock::now());
+    this->loop()->PutOff(checked_.Begin());
   }
 
   void OnCancelled() override { Cancel(); }
 
-  absl::Status Submit() {
+  absl::Status Check() {
     absl::StatusOr<Image> valid =
         ToImage(this->request_.image(), service_.model.image);
     if (!valid.ok()) return valid.status();
     image = *valid;
     deadline = Deadline(this->context_);
-    return service_.scheduler->ComputeOrSubmit(this, received_);
+    return absl::OkStatus();
+  }
+
+  // Submits the image. Where it came alone, it may be computed here.
+  void OnChecked(bool alone) {
+    BatchScheduler& scheduler = *service_.scheduler;
+    const absl::Status status = alone
+                                    ? scheduler.ComputeOrSubmit(this, received_)
+                                    : scheduler.Submit(this, received_);
+    if (status.ok()) return;
+    AddRetryHint(status, this->context_);
+    End(status, Clock::now());
   }
 
   // The last use of the call.
@@ -73,6 +83,7 @@ class OneImageCall : public UnaryCall<Request, Response>, public BatchTask {
   }
 
   const Method method_;
+  typename Call::Step checked_{this, &OneImageCall::OnChecked};
   Clock::time_point received_;
   bool entered_ = false;
 };

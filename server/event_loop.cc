@@ -1,5 +1,7 @@
 #include "server/event_loop.h"
 
+#include <grpc/support/time.h>
+
 #include <chrono>
 #include <utility>
 
@@ -21,12 +23,27 @@ void EventLoop::Start() {
   thread_ = std::thread([this] { Run(); });
 }
 
+void EventLoop::PutOff(Event* event) {
+  Event* const other = std::exchange(put_off_, event);
+  if (other != nullptr) other->OnEvent(false);
+}
+
 void EventLoop::Run() {
+  using Status = grpc::CompletionQueue::NextStatus;
+  const gpr_timespec now = gpr_inf_past(GPR_CLOCK_MONOTONIC);
+  const gpr_timespec never = gpr_inf_future(GPR_CLOCK_MONOTONIC);
   void* tag = nullptr;
   bool ok = false;
   bool open = true;
-  while (queue_->Next(&tag, &ok)) {
-    static_cast<Event*>(tag)->OnEvent(ok);
+  Status status = Status::TIMEOUT;
+  while ((status = queue_->AsyncNext(&tag, &ok,
+                                     put_off_ != nullptr ? now : never)) !=
+         Status::SHUTDOWN) {
+    if (status == Status::GOT_EVENT) {
+      static_cast<Event*>(tag)->OnEvent(ok);
+    } else if (put_off_ != nullptr) {
+      std::exchange(put_off_, nullptr)->OnEvent(true);
+    }
     // Nothing may be begun on a queue that is shut down.
     if (open && stopping_ && calls_ == 0) {
       open = false;

@@ -38,6 +38,11 @@ class EventLoop {
   // Begins to tell events. Once the server has started and the calls wait.
   void Start();
 
+  // Has the event told, with `ok`, once no other waits to be told; or, without
+  // it, as soon as a next one is put off. For work that would hold up the
+  // others. On the loop's thread.
+  void PutOff(Event* event);
+
   // A call is made, to wait for a client, or goes. On the loop's thread, or
   // before it starts.
   void OnCallMade() { ++calls_; }
@@ -60,6 +65,7 @@ class EventLoop {
   grpc::Alarm alarm_;
   StopEvent stop_{this};
   // The loop's thread's.
+  Event* put_off_ = nullptr;
   int calls_ = 0;
   bool stopping_ = false;
 };

@@ -284,15 +284,19 @@ TEST_F(BatchSchedulerTest, ATaskThatTakesLongIsLeftToAWorker) {
   EXPECT_NE(task.answered_by(), std::this_thread::get_id());
 }
 
-TEST_F(BatchSchedulerTest, TasksThatFollowEachOtherCloselyAreLeftToAWorker) {
-  Start(1, 1024, {}, Always(std::chrono::microseconds(1)));
-  const Clock::time_point now = Clock::now();
-  RecordedTask first(1), second(2);
-  ASSERT_TRUE(scheduler_->ComputeOrSubmit(&first, now).ok());
-  ASSERT_TRUE(scheduler_->ComputeOrSubmit(&second, now).ok());
-  EXPECT_TRUE(second.Wait().ok());
-  EXPECT_EQ(first.answered_by(), std::this_thread::get_id());
-  EXPECT_NE(second.answered_by(), std::this_thread::get_id());
+TEST_F(BatchSchedulerTest, AQuickTaskIsComputedByItsCallerBesideABusyWorker) {
+  Start(2, 1024, {}, Always(std::chrono::microseconds(1)));
+  control_->ShutGate();
+  ASSERT_TRUE(scheduler_->Submit(&first_).ok());
+  control_->WaitForBatches(1);
+  RecordedTask second(2);
+  std::thread caller(
+      [&] { EXPECT_TRUE(scheduler_->ComputeOrSubmit(&second).ok()); });
+  const std::thread::id caller_id = caller.get_id();
+  control_->WaitForBatches(2);
+  control_->OpenGate();
+  caller.join();
+  EXPECT_EQ(second.answered_by(), caller_id);
 }
 
 TEST_F(BatchSchedulerTest, WithADelayEveryTaskIsLeftToAWorker) {
