@@ -82,7 +82,7 @@ def turns(options: Options, chosen: Iterable[Server], what: str) -> Iterator[tup
 
 
 def ideals(chosen: list[Server], costs: Costs) -> Iterator[Server]:
-    """The floor with as much CPU time for each call as the engine alone takes: what no server of ours can surpass."""
+    """The floor with as much CPU time for each call as the engine alone takes, and nothing else."""
     names = {server.name for server in chosen}
     for name in OURS:
         if {name, "floor"} <= names:

@@ -17,11 +17,12 @@
 
 namespace vit::testing {
 
-// A real server in this process, with one worker whose classifier is fake, and
-// a real channel to it.
+// A real server in this process, whose workers' classifiers are fake, and a
+// real channel to it.
 class ServerFixture : public ::testing::Test {
  protected:
-  void StartServer(int max_queue_size = 64, int max_calls_per_connection = 0) {
+  void StartServer(int max_queue_size = 64, int max_calls_per_connection = 0,
+                   int workers = 1) {
     ServerOptions options;
     options.address = "127.0.0.1:0";
     options.max_batch_size = 8;
@@ -32,7 +33,7 @@ class ServerFixture : public ::testing::Test {
     ASSERT_TRUE(http.ok()) << http.status();
     http_ = *std::move(http);
     auto server =
-        Server::Start(options, FakeClassifiers(control_, 1),
+        Server::Start(options, FakeClassifiers(control_, workers),
                       {{"version", "test"}}, registry_.get(), http_.get());
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);

@@ -52,6 +52,23 @@ TEST_F(ServerTest, ClassifyAnswersWithLabelProbabilitiesAndTiming) {
                 response.timing().inference_seconds());
 }
 
+// As many event loops as half of the workers.
+TEST_F(ServerTest, ByWhicheverLoopACallComesInItIsAnsweredByItself) {
+  StartServer(/*max_queue_size=*/64, /*max_calls_per_connection=*/0,
+              /*workers=*/6);
+  std::vector<std::unique_ptr<v1::Classifier::Stub>> stubs;
+  std::vector<std::unique_ptr<BackgroundCall>> calls;
+  for (int i = 0; i < 48; ++i) {
+    stubs.push_back(v1::Classifier::NewStub(i % 6 == 0 ? Connect() : channel_));
+    calls.push_back(StartCall(stubs.back().get(), Request(i % 10)));
+  }
+  for (int i = 0; i < 48; ++i) {
+    const grpc::Status status = calls[i]->status.get();
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(calls[i]->response.label(), i % 10);
+  }
+}
+
 TEST_F(ServerTest, AnImageOfTheWrongSizeIsRejectedWithExpectedAndActual) {
   StartServer();
   v1::ClassifyRequest request;
