@@ -41,10 +41,7 @@ void OpenLoop::Run(double calls_per_second,
       std::this_thread::sleep_for(kTick);
     }
   }
-  if (unfinished_.fetch_sub(1) == 1) return;
-  for (int64_t left = unfinished_; left > 0; left = unfinished_) {
-    unfinished_.wait(left);
-  }
+  while (unfinished_ > 0) std::this_thread::sleep_for(kTick);
 }
 
 void OpenLoop::Send(size_t number) {
@@ -56,14 +53,16 @@ void OpenLoop::Send(size_t number) {
   stubs_[number % stubs_.size()]->async()->Classify(
       &call->context, &request_, &call->response,
       [this, number, call = owned.release()](const grpc::Status& status) {
-        const std::unique_ptr<OneCall> finished(call);
+        std::unique_ptr<OneCall> finished(call);
         ++answers_[std::min<size_t>(status.error_code(), kCodes - 1)];
         if (status.ok()) {
           const std::chrono::duration<float, std::milli> took =
               Clock::now() - finished->sent;
           latencies_ms_[number] = took.count();
         }
-        if (unfinished_.fetch_sub(1) == 1) unfinished_.notify_all();
+        finished.reset();
+        // The last: who waits for it may destroy this, and end the program.
+        --unfinished_;
       });
 }
 

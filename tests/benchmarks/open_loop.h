@@ -44,7 +44,7 @@ class OpenLoop {
   std::array<std::atomic<int64_t>, kCodes> answers_{};
   // One for each call, in the order in which they are sent; 0 if not OK.
   std::vector<float> latencies_ms_;
-  std::atomic<int64_t> unfinished_ = 1;  // Run itself counts
+  std::atomic<int64_t> unfinished_ = 0;  // calls
 };
 
 }  // namespace vit
