@@ -7,8 +7,8 @@ namespace vit {
 // (Linux's SCHED_BATCH) or may interrupt who computes there, as threads
 // usually do.
 //
-// For event loops: a worker that answers a batch wakes one with each answer, and
-// if each interrupts it, the batch costs twice as many switches as it has
+// For event loops: a worker that answers a batch wakes one with each answer,
+// and if each interrupts it, the batch costs twice as many switches as it has
 // images. With little to answer patience saves nothing, and would have
 // a request wait for whatever else the machine computes.
 //
