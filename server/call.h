@@ -77,7 +77,7 @@ class Call {
   grpc::ServerContext context_;
 
  private:
-  void Arrive(bool ok) {
+  void OnArrival(bool ok) {
     if (ok) {
       Renew();
       OnArrived();
@@ -86,20 +86,20 @@ class Call {
     }
   }
 
-  void End(bool /*ok*/) {
+  void OnOver(bool /*ok*/) {
     if (context_.IsCancelled()) OnCancelled();
   }
 
-  void Finish(bool /*ok*/) {}
+  void OnFinished(bool /*ok*/) {}
 
   void EndEvent() {
     if (events_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
 
   EventLoop* const loop_;
-  Step arrived_{this, &Call::Arrive};
-  Step over_{this, &Call::End};
-  Step finished_{this, &Call::Finish};
+  Step arrived_{this, &Call::OnArrival};
+  Step over_{this, &Call::OnOver};
+  Step finished_{this, &Call::OnFinished};
   // Of those that are yet to be told, the three above included.
   std::atomic<int> events_{3};
 };

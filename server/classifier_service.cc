@@ -65,10 +65,11 @@ class OneImageCall : public UnaryCall<Request, Response>, public BatchTask {
     return absl::OkStatus();
   }
 
-  // Submits the image. Where it came alone, it may be computed here.
-  void OnChecked(bool alone) {
+  // Submits the image. The last of those that came in together may be computed
+  // here.
+  void OnChecked(bool last) {
     BatchScheduler& scheduler = *service_.scheduler;
-    const absl::Status status = alone
+    const absl::Status status = last
                                     ? scheduler.ComputeOrSubmit(this, received_)
                                     : scheduler.Submit(this, received_);
     if (status.ok()) return;

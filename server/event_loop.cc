@@ -25,6 +25,7 @@ void EventLoop::Start() {
 
 void EventLoop::PutOff(Event* event) {
   Event* const other = std::exchange(put_off_, event);
+  told_before_ = 0;
   if (other != nullptr) other->OnEvent(false);
 }
 
@@ -39,10 +40,11 @@ void EventLoop::Run() {
   while ((status = queue_->AsyncNext(&tag, &ok,
                                      put_off_ != nullptr ? now : never)) !=
          Status::SHUTDOWN) {
-    if (status == Status::GOT_EVENT) {
-      static_cast<Event*>(tag)->OnEvent(ok);
-    } else if (put_off_ != nullptr) {
-      std::exchange(put_off_, nullptr)->OnEvent(true);
+    const bool got_event = status == Status::GOT_EVENT;
+    if (got_event) static_cast<Event*>(tag)->OnEvent(ok);
+    // Not for ever, however busy others keep the loop.
+    if (put_off_ != nullptr && (!got_event || ++told_before_ > kMostBefore)) {
+      std::exchange(put_off_, nullptr)->OnEvent(!got_event);
     }
     // Nothing may be begun on a queue that is shut down.
     if (open && stopping_ && calls_ == 0) {

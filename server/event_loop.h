@@ -39,9 +39,10 @@ class EventLoop {
   void Start();
 
   // Has the event told, with `ok`, once no other waits to be told; or, without
-  // it, as soon as a next one is put off. For work that would hold up the
-  // others. On the loop's thread.
+  // it, as soon as a next one is put off or kMostBefore others were told. For
+  // work that would hold up the others. On the loop's thread.
   void PutOff(Event* event);
+  static constexpr int kMostBefore = 16;
 
   // A call is made, to wait for a client, or goes. On the loop's thread, or
   // before it starts.
@@ -66,6 +67,7 @@ class EventLoop {
   StopEvent stop_{this};
   // The loop's thread's.
   Event* put_off_ = nullptr;
+  int told_before_ = 0;  // since it was put off
   int calls_ = 0;
   bool stopping_ = false;
 };

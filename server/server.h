@@ -67,7 +67,7 @@ class Server {
   ClassifierService service_;
   HealthService health_;
   std::vector<std::unique_ptr<EventLoop>> loops_;
-  std::unique_ptr<grpc::Server> grpc_;  // goes before its loops
+  std::unique_ptr<grpc::Server> grpc_;
   int port_ = 0;
   bool drained_ = false;
   bool complete_ = true;

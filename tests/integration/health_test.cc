@@ -111,6 +111,13 @@ TEST(HealthTest, WatchersHearServingAndOnShutdownNotServing) {
   EXPECT_FALSE(one.Finish().ok());
 }
 
+TEST(HealthTest, AWatcherOfAnUnknownServiceHearsSo) {
+  ServerProcess server;
+  ASSERT_TRUE(server.ready());
+  Watch unknown(server, "no.such.Service");
+  EXPECT_EQ(unknown.Next(), HealthCheckResponse::SERVICE_UNKNOWN);
+}
+
 TEST(HealthTest, TheHttpProbesSayAliveAndReady) {
   ServerProcess server;
   ASSERT_TRUE(server.ready());

@@ -134,6 +134,16 @@ INSTANTIATE_TEST_SUITE_P(Shapes, EngineShapeTest,
                          ::testing::ValuesIn(Shapes()));
 
 // ViT-Ti/16 at 224 x 224 x 3 (197 tokens), two layers of its twelve.
+TEST(EngineTest, ComputesAsManyImagesAtOnceAsACachesWorthOfTokens) {
+  const auto at_once = [](int max_batch_size) {
+    auto model = VitModel::Create(RandomModel(MnistConfig()),
+                                  {.max_batch_size = max_batch_size});
+    return model.ok() ? (*model)->images_at_once() : 0;
+  };
+  EXPECT_EQ(at_once(32), 16);
+  EXPECT_EQ(at_once(4), 4);
+}
+
 TEST(EngineTest, AgreesWithTheReferenceOnTheShapeOfViTTiny) {
   VitConfig config = MnistConfig();
   config.image = {.height = 224, .width = 224, .channels = 3};

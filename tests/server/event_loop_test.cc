@@ -73,6 +73,37 @@ TEST_F(EventLoopTest, WhatIsPutOffGivesWayToTheNext) {
   EXPECT_EQ(told, (std::vector<int>{1, 0, 20}));
 }
 
+TEST_F(EventLoopTest, WhatIsPutOffIsToldHoweverBusyTheLoopIs) {
+  loop_->Start();
+  // Each begins the next, so that one always waits to be told.
+  constexpr int kOthers = 1000;
+  int others = 0;
+  int others_before = 0;
+  std::promise<void> done;
+  FunctionEvent event([&](bool /*ok*/) { others_before = others; });
+  std::vector<std::unique_ptr<grpc::Alarm>> alarms;
+  std::unique_ptr<FunctionEvent> other;
+  const auto begin_other = [&] {
+    alarms.push_back(std::make_unique<grpc::Alarm>());
+    // In the past: it waits at once, and not for the next millisecond.
+    alarms.back()->Set(
+        loop_->queue(),
+        std::chrono::system_clock::now() - std::chrono::seconds(1),
+        other.get());
+  };
+  other = std::make_unique<FunctionEvent>([&](bool /*ok*/) {
+    if (++others < kOthers) return begin_other();
+    done.set_value();
+  });
+  Run([&] {
+    loop_->PutOff(&event);
+    begin_other();
+  });
+  done.get_future().wait();
+  EXPECT_GT(others_before, 0);
+  EXPECT_LE(others_before, EventLoop::kMostBefore + 1);
+}
+
 TEST_F(EventLoopTest, OneThatNeverStartedEndsToo) { loop_.reset(); }
 
 }  // namespace
