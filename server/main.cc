@@ -19,10 +19,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "model/model_loader.h"
-#include "server/cpu_quota.h"
-#include "server/log.h"
-#include "server/options.h"
-#include "server/process_metrics.h"
+#include "server/batching/cpu_quota.h"
+#include "server/telemetry/log.h"
+#include "server/options/options.h"
+#include "server/telemetry/process_metrics.h"
 #include "server/server.h"
 
 namespace vit {

@@ -11,14 +11,14 @@
 
 #include "absl/status/statusor.h"
 #include "model/classifier.h"
-#include "server/batch_scheduler.h"
-#include "server/call_tracker.h"
-#include "server/classifier_service.h"
-#include "server/event_loop.h"
-#include "server/health_service.h"
-#include "server/http_server.h"
-#include "server/metrics.h"
-#include "server/options.h"
+#include "server/batching/batch_scheduler.h"
+#include "server/rpc/call_tracker.h"
+#include "server/services/classifier_service.h"
+#include "server/rpc/event_loop.h"
+#include "server/rpc/health_service.h"
+#include "server/http/http_server.h"
+#include "server/telemetry/metrics.h"
+#include "server/options/options.h"
 
 namespace vit {
 

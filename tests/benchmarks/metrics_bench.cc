@@ -7,7 +7,7 @@
 #include <chrono>
 #include <string>
 
-#include "server/metrics.h"
+#include "server/telemetry/metrics.h"
 
 namespace vit {
 namespace {

@@ -14,8 +14,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "model/engine.h"
-#include "server/batch_scheduler.h"
-#include "server/metrics.h"
+#include "server/batching/batch_scheduler.h"
+#include "server/telemetry/metrics.h"
 #include "tests/benchmarks/least.h"
 #include "tests/model/model_builder.h"
 

@@ -1,0 +1,59 @@
+#include "server/base/serving_state.h"
+
+#include <utility>
+
+namespace vit {
+
+void ServingState::Advance(Phase phase) {
+  {
+    MutexLock lock(&mutex_);
+    if (phase <= phase_) return;
+    phase_ = phase;
+  }
+  TellListeners();
+}
+
+void ServingState::SetStalled(bool stalled) {
+  {
+    MutexLock lock(&mutex_);
+    if (std::exchange(stalled_, stalled) == stalled) return;
+  }
+  TellListeners();
+}
+
+ServingState::Phase ServingState::phase() const {
+  MutexLock lock(&mutex_);
+  return phase_;
+}
+
+bool ServingState::ready() const {
+  MutexLock lock(&mutex_);
+  return phase_ == Phase::kServing && !stalled_;
+}
+
+std::string ServingState::description() const {
+  MutexLock lock(&mutex_);
+  switch (phase_) {
+    case Phase::kStarting:
+      return "starting";
+    case Phase::kServing:
+      return stalled_ ? "stalled" : "serving";
+    case Phase::kLameDuck:
+      return "shutting down: lame duck";
+    case Phase::kDraining:
+      return "shutting down: draining";
+    case Phase::kStopped:
+      return "stopped";
+  }
+  return "";
+}
+
+void ServingState::AddListener(std::function<void()> listener) {
+  listeners_.push_back(std::move(listener));
+}
+
+void ServingState::TellListeners() const {
+  for (const std::function<void()>& listener : listeners_) listener();
+}
+
+}  // namespace vit
