@@ -19,7 +19,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "model/model_loader.h"
-#include "server/batching/cpu_quota.h"
+#include "server/limits/cpu_quota.h"
 #include "server/telemetry/log.h"
 #include "server/options/options.h"
 #include "server/telemetry/process_metrics.h"

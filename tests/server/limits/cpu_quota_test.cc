@@ -1,4 +1,4 @@
-#include "server/batching/cpu_quota.h"
+#include "server/limits/cpu_quota.h"
 
 #include <gtest/gtest.h>
 #include <stdlib.h>

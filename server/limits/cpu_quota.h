@@ -1,5 +1,5 @@
-#ifndef MNIST_VIT_SERVER_BATCHING_CPU_QUOTA_H_
-#define MNIST_VIT_SERVER_BATCHING_CPU_QUOTA_H_
+#ifndef MNIST_VIT_SERVER_LIMITS_CPU_QUOTA_H_
+#define MNIST_VIT_SERVER_LIMITS_CPU_QUOTA_H_
 
 #include <filesystem>
 
@@ -20,4 +20,4 @@ double CpuQuota(const std::filesystem::path& root = "/");
 
 }  // namespace vit
 
-#endif  // MNIST_VIT_SERVER_BATCHING_CPU_QUOTA_H_
+#endif  // MNIST_VIT_SERVER_LIMITS_CPU_QUOTA_H_
