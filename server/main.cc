@@ -19,7 +19,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "model/model_loader.h"
+#include "server/base/serving_state.h"
 #include "server/batching/cpu_quota.h"
+#include "server/http/http_server.h"
+#include "server/http/probes.h"
 #include "server/telemetry/log.h"
 #include "server/options/options.h"
 #include "server/telemetry/process_metrics.h"
@@ -78,11 +81,14 @@ void LogChoices(const ServerOptions& options, int workers) {
 absl::Status Serve(const ServerOptions& options, const sigset_t& signals) {
   const Clock::time_point start = Clock::now();
   const auto registry = std::make_shared<prometheus::Registry>();
-  absl::StatusOr<std::unique_ptr<HttpServer>> http = HttpServer::Start(
-      options.http_address, {registry, std::make_shared<ProcessMetrics>()});
+  ServingState state;
+  std::vector<HttpRoute> routes = ProbeRoutes(&state);
+  routes.push_back(
+      MetricsRoute({registry, std::make_shared<ProcessMetrics>()}));
+  const absl::StatusOr<std::unique_ptr<HttpServer>> http =
+      HttpServer::Start(options.http_address, std::move(routes));
   if (!http.ok()) return http.status();
-  Log(absl::StrCat("HTTP listening on ",
-                   BoundAddress(options.http_address, (*http)->port())));
+  Log(absl::StrCat("HTTP listening on ", (*http)->address()));
 
   const int workers = options.workers > 0 ? options.workers : GrantedCpus();
   LogChoices(options, workers);
@@ -96,7 +102,7 @@ absl::Status Serve(const ServerOptions& options, const sigset_t& signals) {
       {"precision", PrecisionName(loaded->precision)}};
   absl::StatusOr<std::unique_ptr<Server>> server =
       Server::Start(options, std::move(loaded->classifiers), build,
-                    registry.get(), http->get());
+                    registry.get(), &state);
   if (!server.ok()) return server.status();
   Log(absl::StrCat("gRPC listening on ",
                    BoundAddress(options.address, (*server)->port())));

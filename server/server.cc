@@ -60,9 +60,9 @@ size_t LoopsFor(size_t workers) { return std::max<size_t>(workers / 2, 1); }
 Server::Server(const ServerOptions& options,
                std::vector<std::unique_ptr<Classifier>> classifiers,
                const std::map<std::string, std::string>& build,
-               prometheus::Registry* registry, HttpServer* http)
+               prometheus::Registry* registry, ServingState* state)
     : options_(options),
-      http_(http),
+      state_(state),
       model_(classifiers.front()->info()),
       metrics_(registry, model_, build),
       scheduler_(SchedulerOptions(options), std::move(classifiers), &metrics_),
@@ -77,11 +77,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
     const ServerOptions& options,
     std::vector<std::unique_ptr<Classifier>> classifiers,
     const std::map<std::string, std::string>& build,
-    prometheus::Registry* registry, HttpServer* http) {
+    prometheus::Registry* registry, ServingState* state) {
   std::unique_ptr<Server> server(
-      new Server(options, std::move(classifiers), build, registry, http));
+      new Server(options, std::move(classifiers), build, registry, state));
   if (absl::Status status = server->Listen(); !status.ok()) return status;
-  http->SetReady(true);
+  state->Advance(ServingState::Phase::kServing);
   return server;
 }
 
@@ -119,7 +119,7 @@ Server::~Server() { Drain(); }
 
 bool Server::Drain() {
   if (std::exchange(drained_, true)) return complete_;
-  http_->SetReady(false);
+  state_->Advance(ServingState::Phase::kDraining);
   if (grpc_ != nullptr) {
     health_.SetNotServing();
     calls_.StartDraining();

@@ -11,12 +11,12 @@
 
 #include "absl/status/statusor.h"
 #include "model/classifier.h"
+#include "server/base/serving_state.h"
 #include "server/batching/batch_scheduler.h"
 #include "server/rpc/call_tracker.h"
 #include "server/services/classifier_service.h"
 #include "server/rpc/event_loop.h"
 #include "server/rpc/health_service.h"
-#include "server/http/http_server.h"
 #include "server/telemetry/metrics.h"
 #include "server/options/options.h"
 
@@ -26,14 +26,14 @@ namespace vit {
 // scheduler, metrics, gRPC with health and reflection. Thread-compatible.
 class Server {
  public:
-  // Starts to serve, with one worker for each classifier, and reports ready on
-  // `http`, which outlives the server and whose registry this fills. `build`
-  // labels vit_build_info. Unavailable if the address cannot be listened on.
+  // Starts to serve, with one worker for each classifier, fills `registry`, and
+  // moves `state`, which outlives the server, on to serving. `build` labels
+  // vit_build_info. Unavailable if the address cannot be listened on.
   static absl::StatusOr<std::unique_ptr<Server>> Start(
       const ServerOptions& options,
       std::vector<std::unique_ptr<Classifier>> classifiers,
       const std::map<std::string, std::string>& build,
-      prometheus::Registry* registry, HttpServer* http);
+      prometheus::Registry* registry, ServingState* state);
 
   // Drains.
   ~Server();
@@ -54,12 +54,12 @@ class Server {
   Server(const ServerOptions& options,
          std::vector<std::unique_ptr<Classifier>> classifiers,
          const std::map<std::string, std::string>& build,
-         prometheus::Registry* registry, HttpServer* http);
+         prometheus::Registry* registry, ServingState* state);
 
   absl::Status Listen();
 
   const ServerOptions options_;
-  HttpServer* const http_;
+  ServingState* const state_;
   const ModelInfo model_;
   Metrics metrics_;
   CallTracker calls_;
