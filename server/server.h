@@ -4,6 +4,7 @@
 #include <grpcpp/server.h>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -52,6 +53,8 @@ class Server {
 
   // The port that gRPC listens on; 0 for a Unix socket.
   int port() const { return acceptor_->port(); }
+  // Where it listens, as it was given, with the port that was picked.
+  const std::string& address() const { return acceptor_->address(); }
 
   // Shuts down without losing a call. Not ready at once, so that balancers look
   // away; takes calls still for options.lame_duck_seconds; then refuses new

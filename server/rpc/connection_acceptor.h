@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "server/base/clock.h"
 #include "server/base/file_descriptor.h"
+#include "server/base/listening_socket.h"
 #include "server/base/rpc_observer.h"
 
 namespace vit {
@@ -45,7 +46,9 @@ class ConnectionAcceptor {
   ConnectionAcceptor& operator=(const ConnectionAcceptor&) = delete;
 
   // The port that it listens on; 0 for a Unix socket.
-  int port() const { return port_; }
+  int port() const { return listener_.port(); }
+  // As it was given, with the port that was picked.
+  const std::string& address() const { return listener_.address(); }
 
   // Begins to hand connections to gRPC, whose server has started.
   void Start(std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor>
@@ -60,11 +63,8 @@ class ConnectionAcceptor {
     Clock::time_point accepted;
   };
 
-  explicit ConnectionAcceptor(size_t max_connections, RpcObserver* observer);
-
-  absl::Status Bind(const std::string& address);
-  absl::Status BindUnix(const std::string& path);
-  absl::Status BindHost(const std::string& address);
+  ConnectionAcceptor(ListeningSocket listener, size_t max_connections,
+                     RpcObserver* observer);
 
   void Run();
   void Accept();
@@ -77,9 +77,7 @@ class ConnectionAcceptor {
 
   const size_t max_connections_;
   RpcObserver* const observer_;
-  std::string unix_path_;  // of the socket that it made
-  int port_ = 0;
-  FileDescriptor listener_;
+  ListeningSocket listener_;
   FileDescriptor epoll_;
   FileDescriptor wake_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> to_grpc_;

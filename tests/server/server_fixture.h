@@ -9,7 +9,10 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
+#include "server/http/http_server.h"
+#include "server/http/probes.h"
 #include "server/server.h"
 #include "tests/server/fake_classifier.h"
 #include "tests/server/http_client.h"
@@ -29,12 +32,15 @@ class ServerFixture : public ::testing::Test {
     options.max_queue_size = max_queue_size;
     options.max_calls_per_connection = max_calls_per_connection;
     options.drain_timeout_seconds = 20;
-    auto http = HttpServer::Start("127.0.0.1:0", {registry_});
+    std::vector<HttpRoute> routes = ProbeRoutes(&state_);
+    // Tests ask for metrics in a loop, so without an interval.
+    routes.push_back(MetricsRoute({registry_}, Clock::duration::zero()));
+    auto http = HttpServer::Start("127.0.0.1:0", std::move(routes));
     ASSERT_TRUE(http.ok()) << http.status();
     http_ = *std::move(http);
     auto server =
         Server::Start(options, FakeClassifiers(control_, workers),
-                      {{"version", "test"}}, registry_.get(), http_.get());
+                      {{"version", "test"}}, registry_.get(), &state_);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     channel_ = Connect();
@@ -79,6 +85,7 @@ class ServerFixture : public ::testing::Test {
   std::shared_ptr<FakeControl> control_ = std::make_shared<FakeControl>();
   std::shared_ptr<prometheus::Registry> registry_ =
       std::make_shared<prometheus::Registry>();
+  ServingState state_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;

@@ -300,9 +300,10 @@ TEST_F(ServerTest, ATakenPortIsAnError) {
   options.max_batch_size = 1;
   options.max_queue_size = 1;
   prometheus::Registry registry;
+  ServingState state;
   const absl::Status status =
       Server::Start(options, testing::FakeClassifiers(control_, 1), {},
-                    &registry, http_.get())
+                    &registry, &state)
           .status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(status.message(), HasSubstr(options.address));
