@@ -9,21 +9,21 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "model/model_loader.h"
 #include "server/batching/cpu_quota.h"
-#include "server/telemetry/log.h"
 #include "server/options/options.h"
-#include "server/telemetry/process_metrics.h"
 #include "server/server.h"
+#include "server/telemetry/log.h"
+#include "server/telemetry/process_metrics.h"
 
 namespace vit {
 namespace {
@@ -122,17 +122,28 @@ absl::Status Serve(const ServerOptions& options, const sigset_t& signals) {
   return absl::OkStatus();
 }
 
+// Loads the model as serving would, for its errors.
+absl::Status CheckModel(const ServerOptions& options) {
+  const absl::StatusOr<LoadedModel> loaded = LoadAndLogModel(options, 1);
+  if (loaded.ok()) std::puts("configuration is valid");
+  return loaded.status();
+}
+
 int Main(int argc, char** argv) {
   const sigset_t signals = BlockEndSignals();
   // Where Abseil was built for debugging, as Debian 12's, gRPC's mutexes would
   // note each lock in a graph, for 2 % of the CPU time under load.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  absl::SetProgramUsageMessage(
-      "serves a Vision Transformer over gRPC.\n"
-      "Every flag can be given in the environment too; a flag wins.");
-  absl::StatusOr<ServerOptions> options = ParseOptions(argc, argv);
-  absl::Status status = options.status();
-  if (status.ok()) status = Serve(*options, signals);
+  const absl::StatusOr<ParsedOptions> parsed = ParseOptions(
+      std::span(argv, static_cast<size_t>(argc)).subspan(1), VIT_VERSION,
+      [](const char* name) { return std::getenv(name); });
+  absl::Status status = parsed.status();
+  if (status.ok() && !parsed->text.empty()) {
+    std::fputs(parsed->text.c_str(), stdout);
+  } else if (status.ok()) {
+    status = parsed->check_config ? CheckModel(parsed->options)
+                                  : Serve(parsed->options, signals);
+  }
   if (status.ok()) return EXIT_SUCCESS;
   Log(absl::StrCat("error: ", std::string(status.message())));
   return EXIT_FAILURE;
