@@ -1,48 +1,36 @@
 // vit-server: serves a Vision Transformer over gRPC. Parts are put together
 // here; each has its own place.
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "model/model_loader.h"
+#include "server/base/serving_state.h"
+#include "server/http/http_server.h"
+#include "server/http/probes.h"
 #include "server/limits/cpu_quota.h"
-#include "server/telemetry/log.h"
+#include "server/limits/memory_budget.h"
 #include "server/options/options.h"
-#include "server/telemetry/process_metrics.h"
 #include "server/server.h"
+#include "server/signals.h"
+#include "server/telemetry/log.h"
+#include "server/telemetry/process_metrics.h"
 
 namespace vit {
 namespace {
 
-// The address as it was given, with the port that was picked.
-std::string BoundAddress(const std::string& address, int port) {
-  return absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
-}
-
-// Blocks the signals that end the server, in this thread and those that it
-// starts, so that one thread can wait for them.
-sigset_t BlockEndSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  return signals;
-}
+// EX_SOFTWARE of sysexits.h: what the watchdog ends a hung server with.
+constexpr int kExitHung = 70;
 
 absl::StatusOr<LoadedModel> LoadAndLogModel(const ServerOptions& options,
                                             int workers) {
@@ -75,44 +63,77 @@ void LogChoices(const ServerOptions& options, int workers) {
   Log(absl::StrCat("kernels: ", VitModel::Platform()));
 }
 
-absl::Status Serve(const ServerOptions& options, const sigset_t& signals) {
+MemoryBudget BudgetFor(const ServerOptions& options, const ModelInfo& info) {
+  const int64_t matrices = int64_t{info.layers} * info.heads + 1;
+  return MakeMemoryBudget(
+      {.granted = GrantedMemory(),
+       .wanted = int64_t{options.memory_budget_mb} << 20,
+       .descriptors = RaiseDescriptorLimit(),
+       .image_bytes = info.image.size(),
+       .explanation_bytes = matrices * info.tokens * info.tokens *
+                            static_cast<int64_t>(sizeof(float)),
+       .max_images_per_call = options.max_images_per_call,
+       .max_queue_size = options.max_queue_size,
+       .max_explanations = options.max_explanations,
+       .max_connections = options.max_connections});
+}
+
+void EndHungServer(const std::string& what) {
+  Log(absl::StrCat("error: ", what, ": ending, so that another can start"));
+  std::_Exit(kExitHung);
+}
+
+absl::Status Serve(const ServerOptions& options, Signals* signals) {
   const Clock::time_point start = Clock::now();
   const auto registry = std::make_shared<prometheus::Registry>();
-  absl::StatusOr<std::unique_ptr<HttpServer>> http = HttpServer::Start(
-      options.http_address, {registry, std::make_shared<ProcessMetrics>()});
+  ServingState state;
+  std::vector<HttpRoute> routes = ProbeRoutes(&state);
+  routes.push_back(
+      MetricsRoute({registry, std::make_shared<ProcessMetrics>()}));
+  const absl::StatusOr<std::unique_ptr<HttpServer>> http =
+      HttpServer::Start(options.http_address, std::move(routes));
   if (!http.ok()) return http.status();
-  Log(absl::StrCat("HTTP listening on ",
-                   BoundAddress(options.http_address, (*http)->port())));
+  Log(absl::StrCat("HTTP listening on ", (*http)->address()));
 
   const int workers = options.workers > 0 ? options.workers : GrantedCpus();
   LogChoices(options, workers);
   absl::StatusOr<LoadedModel> loaded = LoadAndLogModel(options, workers);
   if (!loaded.ok()) return loaded.status();
 
-  const std::map<std::string, std::string> build = {
-      {"version", VIT_VERSION},
-      {"compiler", VIT_COMPILER},
-      {"kernels", VitModel::Platform()},
-      {"precision", PrecisionName(loaded->precision)}};
-  absl::StatusOr<std::unique_ptr<Server>> server =
-      Server::Start(options, std::move(loaded->classifiers), build,
-                    registry.get(), http->get());
+  Metrics metrics(registry.get(),
+                  {{"version", VIT_VERSION},
+                   {"compiler", VIT_COMPILER},
+                   {"kernels", VitModel::Platform()},
+                   {"precision", PrecisionName(loaded->precision)}});
+  WorkerPool pool(workers, options.max_batch_size);
+  ModelQueueOptions queue_options;
+  queue_options.policy.max_batch_size = options.max_batch_size;
+  queue_options.policy.max_queue_delay =
+      std::chrono::microseconds(options.max_queue_delay_us);
+  queue_options.max_queue_size = options.max_queue_size;
+  const ModelInfo info = loaded->model->info();
+  const std::shared_ptr<ModelQueue> queue =
+      ModelQueue::Create(&pool, queue_options, std::move(loaded->classifiers),
+                         metrics.ForModel(info));
+  const MemoryBudget budget = BudgetFor(options, info);
+  Log(absl::StrCat("limits:\n", budget.ToText()));
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(
+      options, {.state = &state,
+                .pool = &pool,
+                .metrics = &metrics,
+                .pick_model = [queue](const std::string&, const std::string&)
+                    -> absl::StatusOr<std::shared_ptr<ModelQueue>> {
+                  return queue;
+                },
+                .budget = budget,
+                .on_hung = EndHungServer});
   if (!server.ok()) return server.status();
-  Log(absl::StrCat("gRPC listening on ",
-                   BoundAddress(options.address, (*server)->port())));
+  Log(absl::StrCat("gRPC listening on ", (*server)->address()));
   const std::chrono::duration<double, std::milli> took = Clock::now() - start;
   Log(absl::StrFormat("ready after %.0f ms", took.count()));
 
-  int signal = 0;
-  sigwait(&signals, &signal);
-  Log(absl::StrCat("signal ", signal, ": finishing what was accepted"));
-  // A second signal ends the process without waiting.
-  std::thread([signals] {
-    int second = 0;
-    sigwait(&signals, &second);
-    Log("second signal: leaving at once");
-    std::_Exit(1);
-  }).detach();
+  signals->StartServing(nullptr);
+  signals->WaitForEnd();
   if (!(*server)->Drain()) {
     return absl::DeadlineExceededError(
         absl::StrCat("calls were cut off after --drain_timeout_seconds=",
@@ -122,17 +143,28 @@ absl::Status Serve(const ServerOptions& options, const sigset_t& signals) {
   return absl::OkStatus();
 }
 
+// Loads the model as serving would, for its errors.
+absl::Status CheckModel(const ServerOptions& options) {
+  const absl::StatusOr<LoadedModel> loaded = LoadAndLogModel(options, 1);
+  if (loaded.ok()) std::puts("configuration is valid");
+  return loaded.status();
+}
+
 int Main(int argc, char** argv) {
-  const sigset_t signals = BlockEndSignals();
+  Signals signals;
   // Where Abseil was built for debugging, as Debian 12's, gRPC's mutexes would
   // note each lock in a graph, for 2 % of the CPU time under load.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  absl::SetProgramUsageMessage(
-      "serves a Vision Transformer over gRPC.\n"
-      "Every flag can be given in the environment too; a flag wins.");
-  absl::StatusOr<ServerOptions> options = ParseOptions(argc, argv);
-  absl::Status status = options.status();
-  if (status.ok()) status = Serve(*options, signals);
+  const absl::StatusOr<ParsedOptions> parsed = ParseOptions(
+      std::span(argv, static_cast<size_t>(argc)).subspan(1), VIT_VERSION,
+      [](const char* name) { return std::getenv(name); });
+  absl::Status status = parsed.status();
+  if (status.ok() && !parsed->text.empty()) {
+    std::fputs(parsed->text.c_str(), stdout);
+  } else if (status.ok()) {
+    status = parsed->check_config ? CheckModel(parsed->options)
+                                  : Serve(parsed->options, &signals);
+  }
   if (status.ok()) return EXIT_SUCCESS;
   Log(absl::StrCat("error: ", std::string(status.message())));
   return EXIT_FAILURE;

@@ -40,7 +40,7 @@ class AdmittedCall {
 
  protected:
   AdmittedCall() = default;
-  ~AdmittedCall() = default;
+  virtual ~AdmittedCall() = default;
 
  private:
   friend class Admission;

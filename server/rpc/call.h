@@ -146,7 +146,7 @@ class Call final : private AdmittedCall {
   };
 
   Call(CallContext* shared, EventLoop* loop);
-  ~Call();
+  ~Call() override;
 
   void OnArrival(bool ok);
   void OnOver(bool ok);

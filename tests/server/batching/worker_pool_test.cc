@@ -564,6 +564,8 @@ TEST_F(WorkerPoolTest, ACancelledTaskLeavesItsPlaceInTheQueueAtOnce) {
   EXPECT_EQ(gone.Wait().code(), absl::StatusCode::kCancelled);
   EXPECT_TRUE(queue_->Submit(&next).ok());
   control_->OpenGate();
+  pool_->Drain();
+  EXPECT_EQ(next.answers(), 1);
 }
 
 TEST_F(WorkerPoolTest, AFailedBatchIsNotCountedAsComputed) {
