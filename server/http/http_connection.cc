@@ -118,8 +118,9 @@ void HttpConnection::Start() {
 void HttpConnection::StartRequest() {
   const bool is_first = number_++ == 0;
   parser_.emplace();
-  // The limits of the parser alone do not do: in Boost 1.74 a header may be of
-  // any length if each of its lines is short. See ParseHeader.
+  // The parser's own limit does not do alone: in Boost 1.74 it is for what is
+  // not parsed yet, so that a peer who cuts its packets well could send headers
+  // for ever. See ParseHeader.
   parser_->header_limit(static_cast<uint32_t>(input_.max_size()));
   // FindRoute looks at the length, and sets the route's limit.
   parser_->body_limit(std::numeric_limits<uint64_t>::max());
