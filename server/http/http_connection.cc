@@ -14,7 +14,6 @@
 #include <new>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/http/peer_name.h"
 
@@ -34,37 +33,6 @@ constexpr size_t kMostLingerBytes = 1 << 20;
 constexpr std::chrono::seconds kLingerTime{1};
 
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-
-std::string ToString(boost::beast::string_view text) {
-  return {text.data(), text.size()};
-}
-
-// What a peer sent, for a message to it.
-std::string Shortened(std::string_view text) {
-  constexpr size_t kMost = 100;
-  if (text.size() <= kMost) return std::string(text);
-  return std::string(text.substr(0, kMost)) + "...";
-}
-
-// The path and query of "/path?query" or "http://host/path?query"; false if it
-// is neither.
-bool SplitTarget(std::string_view target, HttpRequest* request) {
-  for (const std::string_view scheme : {"http://", "https://"}) {
-    if (!target.starts_with(scheme)) continue;
-    target.remove_prefix(scheme.size());
-    target.remove_prefix(std::min(target.find_first_of("/?"), target.size()));
-    if (!target.starts_with('/')) {
-      request->path = "/";
-      request->query = target.substr(std::min<size_t>(1, target.size()));
-      return true;
-    }
-  }
-  if (!target.starts_with('/')) return false;
-  const size_t mark = std::min(target.find('?'), target.size());
-  request->path = target.substr(0, mark);
-  request->query = target.substr(std::min(mark + 1, target.size()));
-  return true;
-}
 
 }  // namespace
 
@@ -118,10 +86,11 @@ void HttpConnection::Start() {
 void HttpConnection::StartRequest() {
   const bool is_first = number_++ == 0;
   parser_.emplace();
-  // The limits of the parser alone do not do: in Boost 1.74 a header may be of
-  // any length if each of its lines is short. See ParseHeader.
+  // The parser's own limit does not do alone: in Boost 1.74 it is for what is
+  // not parsed yet, so that a peer who cuts its packets well could send headers
+  // for ever. See ParseHeader.
   parser_->header_limit(static_cast<uint32_t>(input_.max_size()));
-  // FindRoute looks at the length, and sets the route's limit.
+  // TakeHeader looks at the length, and sets the route's limit.
   parser_->body_limit(std::numeric_limits<uint64_t>::max());
   header_bytes_ = 0;
   route_ = nullptr;
@@ -197,96 +166,27 @@ void HttpConnection::RefuseUnparsed(ErrorCode error) {
 }
 
 void HttpConnection::OnHeader() {
-  if (!CheckHeader() || !FindRoute() || !CheckExpectation()) return;
-  if (!TakeHeader()) return;
+  const auto& message = parser_->get();
+  is_head_ = message.method() == http::verb::head;
+  keep_alive_ = message.keep_alive();
+  std::optional<HttpRefusal> refusal =
+      TakeHeader(*parser_, table_->router(), &request_, &route_);
+  if (refusal.has_value()) {
+    return Refuse(refusal->status, std::move(refusal->text),
+                  std::move(refusal->headers));
+  }
+  // Before its body is read in vain.
+  if (!CheckRoom()) return;
+  request_.peer = peer_;
+  request_.peer_is_local = peer_is_local_;
   if (parser_->is_done()) return Handle();
   StartBody();
 }
 
-bool HttpConnection::CheckHeader() {
-  const auto& message = parser_->get();
-  is_head_ = message.method() == http::verb::head;
-  keep_alive_ = message.keep_alive();
-  request_.method = ToString(message.method_string());
-  const bool is_old = message.version() < 11;
-  const size_t hosts = message.count(http::field::host);
-  if (hosts > 1 || (hosts == 0 && !is_old)) {
-    Refuse(400, absl::StrCat("expected one Host header, found ", hosts, "\n"));
-    return false;
-  }
-  if (message.count(http::field::transfer_encoding) > 0) {
-    // Where a body ends must be beyond doubt, or a peer smuggles a request.
-    if (is_old) {
-      Refuse(400, "HTTP/1.0 has no Transfer-Encoding\n");
-      return false;
-    }
-    if (!parser_->chunked()) {
-      Refuse(501, "Transfer-Encoding: expected chunked\n");
-      return false;
-    }
-  }
-  const std::string target = ToString(message.target());
-  if (!SplitTarget(target, &request_)) {
-    Refuse(400, absl::StrCat("expected a path that starts with '/', found ",
-                             Shortened(target), "\n"));
-    return false;
-  }
-  return true;
-}
-
-bool HttpConnection::FindRoute() {
-  HttpRouter::Match match =
-      table_->router().Find(request_.method, request_.path);
-  route_ = match.route;
-  if (route_ == nullptr && match.allow.empty()) {
-    Refuse(404,
-           absl::StrCat("no such path: ", Shortened(request_.path),
-                        "; expected one of ", table_->router().Paths(), "\n"));
-    return false;
-  }
-  if (route_ == nullptr) {
-    Refuse(405,
-           absl::StrCat(Shortened(request_.path), " has no ",
-                        Shortened(request_.method), "; expected ", match.allow,
-                        "\n"),
-           {{"Allow", match.allow}});
-    return false;
-  }
-  request_.parameters = std::move(match.parameters);
-  const uint64_t length = parser_->content_length().value_or(0);
-  if (length > route_->max_body_bytes) {
-    Refuse(413, absl::StrCat("the body is too large: expected at most ",
-                             route_->max_body_bytes, " bytes, found ", length,
-                             "\n"));
-    return false;
-  }
-  return true;
-}
-
-bool HttpConnection::CheckExpectation() {
-  const auto& message = parser_->get();
-  const auto expectation = message.find(http::field::expect);
-  if (expectation == message.end()) return true;
-  const std::string value = ToString(expectation->value());
-  if (absl::EqualsIgnoreCase(value, "100-continue")) return true;
-  Refuse(417, absl::StrCat("Expect: expected 100-continue, found ",
-                           Shortened(value), "\n"));
+bool HttpConnection::CheckRoom() {
+  if (route_->is_probe || table_->CanHandle()) return true;
+  Refuse(503, "too many requests are under way\n", {{"Retry-After", "1"}});
   return false;
-}
-
-bool HttpConnection::TakeHeader() {
-  if (!route_->is_probe && !table_->CanHandle()) {
-    // Before its body is read in vain.
-    Refuse(503, "too many requests are under way\n", {{"Retry-After", "1"}});
-    return false;
-  }
-  for (const auto& field : parser_->get()) {
-    request_.headers.emplace_back(ToString(field.name_string()),
-                                  ToString(field.value()));
-  }
-  request_.peer = peer_;
-  request_.peer_is_local = peer_is_local_;
-  return true;
 }
 
 void HttpConnection::StartBody() {
@@ -334,10 +234,7 @@ void HttpConnection::ParseBody(ErrorCode error) {
 }
 
 void HttpConnection::Handle() {
-  if (!route_->is_probe && !table_->CanHandle()) {
-    return Refuse(503, "too many requests are under way\n",
-                  {{"Retry-After", "1"}});
-  }
+  if (!CheckRoom()) return;
   phase_ = Phase::kHandling;
   all_read_ = true;
   request_.body = std::move(parser_->get().body());

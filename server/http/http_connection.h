@@ -4,8 +4,6 @@
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -14,6 +12,7 @@
 
 #include "server/base/clock.h"
 #include "server/http/http_connection_table.h"
+#include "server/http/http_header.h"
 #include "server/http/http_message.h"
 #include "server/http/http_router.h"
 
@@ -64,8 +63,6 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   };
   using ErrorCode = boost::system::error_code;
   using Step = void (HttpConnection::*)(ErrorCode error, size_t bytes);
-  using Parser =
-      boost::beast::http::request_parser<boost::beast::http::string_body>;
 
   void StartRequest();
   void ReadSome();
@@ -75,12 +72,9 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void ParseBody(ErrorCode error);
   void RefuseUnparsed(ErrorCode error);
 
-  // Once the headers are complete. Each returns false if it has refused.
   void OnHeader();
-  bool CheckHeader();
-  bool FindRoute();
-  bool CheckExpectation();
-  bool TakeHeader();
+  // False if it has refused.
+  bool CheckRoom();
   void StartBody();
   void OnContinueSent(ErrorCode error, size_t bytes);
 
@@ -117,7 +111,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   // Counts requests, so that a late answer finds out that it is late.
   uint64_t number_ = 0;
 
-  std::optional<Parser> parser_;
+  std::optional<HttpParser> parser_;
   size_t header_bytes_ = 0;
   const HttpRoute* route_ = nullptr;
   HttpRequest request_;
