@@ -57,9 +57,10 @@ class FlagReader {
   absl::Status ReadFlag() {
     const std::string word = args_[next_++];
     if (!word.starts_with("--") || word.size() == 2) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "command line: expected --NAME=VALUE, found '",
-          absl::Utf8SafeCEscape(word), "'; --help lists all options"));
+      return Error("command line",
+                   absl::StrCat("expected --NAME=VALUE (--help lists the "
+                                "options), found '",
+                                absl::Utf8SafeCEscape(word), "'"));
     }
     const size_t equals = word.find('=');
     const bool has_value = equals != std::string::npos;
@@ -103,8 +104,8 @@ class FlagReader {
                               const std::string& name) {
     return Error(
         "command line",
-        absl::StrCat("expected an option, found '", absl::Utf8SafeCEscape(word),
-                     "'", Suggestion(name), "; --help lists all options"));
+        absl::StrCat("expected an option (--help lists them), found '",
+                     absl::Utf8SafeCEscape(word), "'", Suggestion(name)));
   }
 
   const std::span<const char* const> args_;

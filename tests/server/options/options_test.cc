@@ -81,9 +81,10 @@ TEST(OptionsTest, ASwitchNeedsNoValueAndMayBeNegated) {
 
 TEST(OptionsTest, AWordThatIsNoFlagIsNamed) {
   for (const char* word : {"serve", "-workers=2", "--", "", "-h"}) {
-    EXPECT_EQ(Error({word}), "command line: expected --NAME=VALUE, found '" +
-                                 std::string(word) +
-                                 "'; --help lists all options");
+    EXPECT_EQ(Error({word}),
+              "command line: expected --NAME=VALUE (--help lists the options), "
+              "found '" +
+                  std::string(word) + "'");
   }
 }
 
@@ -96,8 +97,8 @@ TEST(OptionsTest, AFlagWithoutItsValueIsNamed) {
 
 TEST(OptionsTest, AnUnknownFlagSuggestsTheNearestName) {
   EXPECT_EQ(Error({"--wrokers=2"}),
-            "command line: expected an option, found '--wrokers=2'; did you "
-            "mean workers?; --help lists all options");
+            "command line: expected an option (--help lists them), found "
+            "'--wrokers=2'; did you mean workers?");
   EXPECT_THAT(Error({"--max-images-per-call=2"}),
               HasSubstr("did you mean max_images_per_call?"));
   EXPECT_THAT(Error({"--chekc_config"}),
