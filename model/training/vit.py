@@ -30,6 +30,7 @@ class VitConfig:
     proj_bias: bool = True
     mlp_bias: bool = True
     layer_norm_epsilon: float = 1e-6
+    patch_overlap: int = 0  # pixels beyond each side of a patch that its embedding sees, too; 0 outside the image
 
     @property
     def tokens(self) -> int:
@@ -42,8 +43,8 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
-        size = config.patch_size
-        self.proj = nn.Conv2d(config.channels, config.width, size, stride=size)
+        size, overlap = config.patch_size, config.patch_overlap
+        self.proj = nn.Conv2d(config.channels, config.width, size + 2 * overlap, stride=size, padding=overlap)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps [N, C, H, W] to [N, patches, width]."""
