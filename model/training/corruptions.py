@@ -210,7 +210,7 @@ def canny_edges(images: Tensor, draw: Draw) -> Tensor:
     return edges
 
 
-# Whether training shows the like: views.py's noise, specks, movements and tones.
+# Whether training shows the like: augment.py's noise, specks, movements and tones.
 SEEN: dict[str, Callable[[Tensor, Draw], Tensor]] = {
     f.__name__: f for f in (shot_noise, impulse_noise, motion_blur, shear, scale, rotate, brightness, translate)
 }

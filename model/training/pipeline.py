@@ -10,11 +10,14 @@ import argparse
 import dataclasses
 import functools
 import pathlib
+import statistics
 import time
 from collections.abc import Iterator
 
 import augment
 import data
+import models
+import robustness
 import torch
 from convnet import ConvConfig, ConvNet
 from runs import Recipe, Run, Validation, write
@@ -65,8 +68,8 @@ TEACHERS = {"teacher-1": _teacher(1), "teacher-2": _teacher(2)}
 STUDENTS = {
     "probe-plain": _small(20, 1),
     "probe-overlap": _small(20, 1, overlap=3),
-    "small-1": _small(400, 1, overlap=3),
-    "large-1": _large(120, 1),
+    "small-1": _small(200, 1, overlap=3),
+    "large-1": _large(100, 1),
 }
 VIEW_SHARDS = 64  # sets of views of all images; students see them again and again
 
@@ -81,7 +84,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=pathlib.Path, required=True, help="MNIST files")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of checkpoints, views and the log")
     parser.add_argument("--only", nargs="+", choices=[*TEACHERS, *STUDENTS], help="these stages")
-    parser.add_argument("--images", type=int, help="so many training images only, to try it out")
+    parser.add_argument("--images", type=int, help="only so many, 5,000 of them for validation, to try it out")
     parser.add_argument("--epochs", type=int, help="so many epochs in each stage, to try it out")
     parser.add_argument("--shards", type=int, default=VIEW_SHARDS, help="sets of views for the students")
     return parser.parse_args()
@@ -190,13 +193,6 @@ def _shorten(recipe: Recipe, epochs: int | None) -> Recipe:
     return recipe if epochs is None else dataclasses.replace(recipe, epochs=epochs)
 
 
-def _trained_teacher(path: pathlib.Path) -> nn.Module:
-    checkpoint = torch.load(path, weights_only=True)
-    model = ConvNet(ConvConfig(**checkpoint["config"]))
-    model.load_state_dict(checkpoint["average"])
-    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-
-
 class Pipeline:
     """The stages, and what they share."""
 
@@ -204,14 +200,19 @@ class Pipeline:
         self.args = args
         self.log = Log(args.out / "log")
         self.images, self.labels = data.load(args.data, "train")
-        self.training, held_out = data.split(len(self.images), seed=0)
         if args.images is not None:
-            self.training, held_out = self.training[: args.images], held_out[: args.images]
+            self.images, self.labels = self.images[: args.images], self.labels[: args.images]
+        self.training, held_out = data.split(len(self.images), seed=0)
         self.validation = Validation(self.images[held_out], self.labels[held_out])
 
     def _fit(self, name: str, run: Run, task: FromLabels | FromTeachers) -> None:
+        """Trains to the end and then tells what the best epoch does with corrupted images."""
         path = self.args.out / name / "checkpoint.pt"
-        run.fit(task, self.validation, path, lambda line: self.log(f"{name}: {line}"))
+        if not run.fit(task, self.validation, path, lambda line: self.log(f"{name}: {line}")):
+            return
+        found = robustness.measure(models.load(path), self.validation.clean, self.validation.labels)
+        self.log(f"{name}: corruptions " + ", ".join(f"{key} {value:.1f}" for key, value in found.items()))
+        self.log(f"{name}: mean of corruptions {statistics.mean(found.values()):.2f} %")
 
     def teach(self, name: str, stage: Teacher) -> None:
         """Trains a teacher; it never sees the validation images."""
@@ -224,7 +225,8 @@ class Pipeline:
     @functools.cached_property
     def views(self) -> Views:
         """The views that all students share."""
-        teachers = [_trained_teacher(self.args.out / name / "checkpoint.pt") for name in TEACHERS]
+        paths = [self.args.out / name / "checkpoint.pt" for name in TEACHERS]
+        teachers = [models.load(path, "average").to(memory_format=torch.channels_last) for path in paths]
         images, labels = self.images, self.labels
         return Views(self.args.out / "views", images, labels, teachers, self.log)
 

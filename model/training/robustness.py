@@ -37,6 +37,11 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return 100 * (found == labels).float().mean().item()
 
 
+def measure(model: nn.Module, images: Tensor, labels: Tensor, seed: int = 0) -> dict[str, float]:
+    """Per cent that is read right under each corruption."""
+    return {name: accuracy(model, corruptions.corrupt(name, images, seed), labels) for name in corruptions.CORRUPTIONS}
+
+
 def main() -> None:
     """Prints a table: a row a corruption, a column a model."""
     args = parse_arguments()
@@ -55,19 +60,15 @@ def main() -> None:
     for number, path in enumerate(args.models):
         print(f"  column {number + 1}: {path}")
     row("as it is", [accuracy(model, images, labels) for model in loaded])
-    everything: list[list[float]] = []
+    found = [measure(model, images, labels, args.seed) for model in loaded]
     for title, group in (("seen in kind", corruptions.SEEN), ("never seen", corruptions.UNSEEN)):
         print(f"-- {title}")
-        found: list[list[float]] = []
         for name in group:
-            corrupted = corruptions.corrupt(name, images, args.seed)
-            found.append([accuracy(model, corrupted, labels) for model in loaded])
-            row(name, found[-1])
-        row(f"mean, {title}", [statistics.mean(column) for column in zip(*found, strict=True)])
-        everything += found
+            row(name, [column[name] for column in found])
+        row(f"mean, {title}", [statistics.mean(column[name] for name in group) for column in found])
     print("-- all")
-    row("mean of fifteen", [statistics.mean(column) for column in zip(*everything, strict=True)])
-    row("worst", [min(column) for column in zip(*everything, strict=True)])
+    row("mean of fifteen", [statistics.mean(column.values()) for column in found])
+    row("worst", [min(column.values()) for column in found])
 
 
 if __name__ == "__main__":

@@ -195,12 +195,17 @@ class Run:
         self.epoch += 1
         return total_loss / task.steps
 
-    def fit(self, task: Task, validation: Validation, path: pathlib.Path, log: Callable[[str], None]) -> None:
-        """Trains to the end, from the checkpoint at `path` if there is one, with a checkpoint an epoch."""
+    def fit(self, task: Task, validation: Validation, path: pathlib.Path, log: Callable[[str], None]) -> bool:
+        """Trains to the end, from the checkpoint at `path` if there is one, with a checkpoint an epoch.
+
+        Returns whether there was anything left to do.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(self.recipe.seed)
         if path.exists():
             self.load(path)
+            if self.epoch >= self.recipe.epochs:
+                return False
             log(f"goes on after epoch {self.epoch}")
         while self.epoch < self.recipe.epochs:
             start, cpu = time.monotonic(), time.process_time()
@@ -215,3 +220,4 @@ class Run:
                 f"epoch {self.epoch}/{self.recipe.epochs}: loss {loss:.4f}; validation {score}; "
                 f"{time.monotonic() - start:.0f} s, {time.process_time() - cpu:.0f} s of CPU"
             )
+        return True
