@@ -13,6 +13,7 @@ pkg_check_modules(yaml-cpp REQUIRED IMPORTED_TARGET yaml-cpp)
 pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
 find_package(PNG REQUIRED)
 find_package(ZLIB REQUIRED)
+find_package(OpenSSL REQUIRED)
 find_package(OpenMP REQUIRED)
 
 # oneDNN 3.x: a distribution's own, or the one that scripts/setup puts under build/deps where the distribution's is 2.x.
