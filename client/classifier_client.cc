@@ -2,98 +2,28 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <chrono>
-#include <limits>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpc/health/v1/health.pb.h"
-#include "nlohmann/json.hpp"
 
 namespace vit::client {
 namespace {
 
-// gRPC takes more for a mistake and lowers it.
-constexpr int kMaxAttempts = 5;
-
-std::string JsonSeconds(absl::Duration duration) {
-  return absl::StrFormat("%.6fs", absl::ToDoubleSeconds(duration));
-}
-
-absl::Status Validate(const ClientOptions& options) {
-  const auto invalid = [](const std::string& what) {
-    return absl::InvalidArgumentError(what);
-  };
-  if (options.target.empty()) return invalid("the server's address is empty");
-  if (options.deadline <= absl::ZeroDuration()) {
-    return invalid("the deadline must be more than zero");
-  }
-  if (options.max_attempts < 1 || options.max_attempts > kMaxAttempts) {
-    return invalid(absl::StrCat("max_attempts is ", options.max_attempts,
-                                ", expected 1 to ", kMaxAttempts));
-  }
-  if (options.initial_backoff < absl::Microseconds(1) ||
-      options.max_backoff < options.initial_backoff ||
-      !(options.backoff_multiplier > 0)) {
-    return invalid("the backoff must be more than zero");
-  }
-  return absl::OkStatus();
-}
-
-std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
-  grpc::ChannelArguments arguments;
-  arguments.SetServiceConfigJSON(ServiceConfigJson(options));
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  // The answer to Explain grows with layers, heads and tokens.
-  arguments.SetMaxReceiveMessageSize(std::numeric_limits<int>::max());
-  return grpc::CreateCustomChannel(
-      options.target, grpc::InsecureChannelCredentials(), arguments);
-}
-
-void SetDeadline(const ClientOptions& options, grpc::ClientContext& context) {
-  context.set_deadline(std::chrono::system_clock::now() +
-                       absl::ToChronoMicroseconds(options.deadline));
-}
-
-absl::Status ToStatus(const grpc::Status& status, const std::string& target) {
-  if (status.ok()) return absl::OkStatus();
-  // gRPC's codes and Abseil's are the same numbers.
-  return {static_cast<absl::StatusCode>(status.error_code()),
-          absl::StrCat(target, ": ", status.error_message())};
-}
+// How long CheckHealth lets a connection come about. gRPC 1.51 can take one
+// that is under way for failed, because it looks at errno too late
+// (grpc#35064); then it tries again after 100 ms.
+constexpr std::chrono::milliseconds kConnectPatience{300};
 
 void SetBytes(std::span<const uint8_t> bytes, std::string& field) {
   field.assign(bytes.begin(), bytes.end());
 }
 
 }  // namespace
-
-std::string ServiceConfigJson(const ClientOptions& options) {
-  nlohmann::json method = {{"name", {{{"service", "vit.v1.Classifier"}}}}};
-  // gRPC refuses a retry policy of one attempt.
-  if (options.max_attempts > 1) {
-    method["retryPolicy"] = {
-        {"maxAttempts", options.max_attempts},
-        {"initialBackoff", JsonSeconds(options.initial_backoff)},
-        {"maxBackoff", JsonSeconds(options.max_backoff)},
-        {"backoffMultiplier", options.backoff_multiplier},
-        {"retryableStatusCodes", {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}}};
-  }
-  const nlohmann::json round_robin = {
-      {"round_robin", nlohmann::json::object()}};
-  // A server under overload refuses early, and every retry would be refused
-  // too: once half of the tokens are spent, of which each failure takes one and
-  // each success gives a tenth back, there are no more retries.
-  const nlohmann::json throttling = {{"maxTokens", 100}, {"tokenRatio", 0.1}};
-  const nlohmann::json config = {
-      {"loadBalancingConfig", nlohmann::json::array({round_robin})},
-      {"retryThrottling", throttling},
-      {"methodConfig", nlohmann::json::array({method})}};
-  return config.dump();
-}
 
 absl::StatusOr<std::unique_ptr<ClassifierClient>> ClassifierClient::Create(
     const ClientOptions& options) {
@@ -103,9 +33,9 @@ absl::StatusOr<std::unique_ptr<ClassifierClient>> ClassifierClient::Create(
 }
 
 ClassifierClient::ClassifierClient(const ClientOptions& options)
-    : options_(options),
-      channel_(MakeChannel(options)),
-      stub_(v1::Classifier::NewStub(channel_)) {}
+    : connection_(options),
+      stub_(v1::Classifier::NewStub(connection_.channel())),
+      health_channel_(MakeHealthChannel(options)) {}
 
 ClassifierClient::~ClassifierClient() {
   const absl::MutexLock lock(&mutex_);
@@ -121,12 +51,12 @@ void ClassifierClient::EndCall() {
 absl::StatusOr<v1::ClassifyResponse> ClassifierClient::Classify(
     std::span<const uint8_t> image) {
   grpc::ClientContext context;
-  SetDeadline(options_, context);
+  connection_.Prepare(context);
   v1::ClassifyRequest request;
   SetBytes(image, *request.mutable_image());
   v1::ClassifyResponse response;
   const grpc::Status status = stub_->Classify(&context, request, &response);
-  if (!status.ok()) return ToStatus(status, options_.target);
+  if (absl::Status end = connection_.End(status); !end.ok()) return end;
   return response;
 }
 
@@ -139,7 +69,7 @@ void ClassifierClient::ClassifyAsync(std::span<const uint8_t> image,
     ClassifyCallback done;
   };
   const auto call = std::make_shared<Call>();
-  SetDeadline(options_, call->context);
+  connection_.Prepare(call->context);
   SetBytes(image, *call->request.mutable_image());
   call->done = std::move(done);
   {
@@ -149,10 +79,11 @@ void ClassifierClient::ClassifyAsync(std::span<const uint8_t> image,
   // The callback owns the call, which ends after it.
   stub_->async()->Classify(&call->context, &call->request, &call->response,
                            [this, call](const grpc::Status& status) {
-                             if (status.ok()) {
+                             absl::Status end = connection_.End(status);
+                             if (end.ok()) {
                                call->done(std::move(call->response));
                              } else {
-                               call->done(ToStatus(status, options_.target));
+                               call->done(std::move(end));
                              }
                              EndCall();
                            });
@@ -161,7 +92,7 @@ void ClassifierClient::ClassifyAsync(std::span<const uint8_t> image,
 absl::StatusOr<v1::ClassifyBatchResponse> ClassifierClient::ClassifyBatch(
     std::span<const std::span<const uint8_t>> images) {
   grpc::ClientContext context;
-  SetDeadline(options_, context);
+  connection_.Prepare(context);
   v1::ClassifyBatchRequest request;
   for (const std::span<const uint8_t> image : images) {
     SetBytes(image, *request.add_images());
@@ -169,33 +100,43 @@ absl::StatusOr<v1::ClassifyBatchResponse> ClassifierClient::ClassifyBatch(
   v1::ClassifyBatchResponse response;
   const grpc::Status status =
       stub_->ClassifyBatch(&context, request, &response);
-  if (!status.ok()) return ToStatus(status, options_.target);
+  if (absl::Status end = connection_.End(status); !end.ok()) return end;
   return response;
 }
 
 absl::StatusOr<v1::ExplainResponse> ClassifierClient::Explain(
     std::span<const uint8_t> image) {
   grpc::ClientContext context;
-  SetDeadline(options_, context);
+  connection_.Prepare(context);
   v1::ExplainRequest request;
   SetBytes(image, *request.mutable_image());
   v1::ExplainResponse response;
   const grpc::Status status = stub_->Explain(&context, request, &response);
-  if (!status.ok()) return ToStatus(status, options_.target);
+  if (absl::Status end = connection_.End(status); !end.ok()) return end;
   return response;
 }
 
 absl::StatusOr<Health> ClassifierClient::CheckHealth(
     const std::string& service) {
   using grpc::health::v1::HealthCheckResponse;
-  const auto stub = grpc::health::v1::Health::NewStub(channel_);
+  const auto stub = grpc::health::v1::Health::NewStub(health_channel_);
+  const auto now = std::chrono::system_clock::now();
+  const auto deadline = now + absl::ToChronoMicroseconds(options().deadline);
+  health_channel_->WaitForConnected(
+      std::min<std::chrono::system_clock::time_point>(deadline,
+                                                      now + kConnectPatience));
   grpc::ClientContext context;
-  SetDeadline(options_, context);
+  context.set_deadline(deadline);
   grpc::health::v1::HealthCheckRequest request;
   request.set_service(service);
   HealthCheckResponse response;
   const grpc::Status status = stub->Check(&context, request, &response);
-  if (!status.ok()) return ToStatus(status, options_.target);
+  if (!status.ok()) {
+    // gRPC's codes and Abseil's are the same numbers.
+    return absl::Status(
+        static_cast<absl::StatusCode>(status.error_code()),
+        absl::StrCat(options().target, ": ", status.error_message()));
+  }
   switch (response.status()) {
     case HealthCheckResponse::SERVING:
       return Health::kServing;

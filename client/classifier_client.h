@@ -10,44 +10,27 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
+#include "client/client_options.h"
+#include "client/connection.h"
 #include "vit/v1/classifier.grpc.pb.h"
 #include "vit/v1/classifier.pb.h"
 
 namespace vit::client {
 
-struct ClientOptions {
-  // Where the servers are, as gRPC names targets: "host:port",
-  // "dns:///host:port", "ipv4:10.0.0.1:50051,10.0.0.2:50051". Calls go in turn
-  // to all addresses behind it.
-  std::string target = "localhost:50051";
-  // The time that a call may take with all its retries. More than zero.
-  absl::Duration deadline = absl::Seconds(5);
-  // How often a call is tried in all when the server is unavailable or its
-  // queue is full, from 1 (no retries) to 5 (gRPC's limit). If most calls fail,
-  // none is retried.
-  int max_attempts = 4;
-  // Before the n-th retry, a random time up to
-  // min(initial_backoff * backoff_multiplier^(n - 1), max_backoff).
-  absl::Duration initial_backoff = absl::Milliseconds(50);
-  absl::Duration max_backoff = absl::Seconds(1);
-  double backoff_multiplier = 2;
-};
-
 // What a server says of its health.
 enum class Health { kUnknown, kServing, kNotServing };
-
-// gRPC's service config for these options: retries and load balancing, as JSON.
-std::string ServiceConfigJson(const ClientOptions& options);
 
 // Calls a Classifier service.
 //
 // Errors of calls have the server's code, as listed in classifier.proto, and
-// the target and the server's message as their message. A server that cannot be
-// reached is Unavailable.
+// the target and the server's message as their message. If no healthy server
+// can be reached, that is Unavailable: at once if none ever answered, after the
+// deadline if one did and may come back (Connection says more).
 //
-// Thread-safe. The connection is plain text, is made by the first call, is made
-// again when it is lost, and does not use the environment's HTTP proxy.
+// A server that says that it is no longer healthy gets no further calls. If the
+// others take over while one is restarted, no call fails.
+//
+// Thread-safe.
 class ClassifierClient {
  public:
   using ClassifyCallback =
@@ -76,21 +59,20 @@ class ClassifierClient {
 
   absl::StatusOr<v1::ExplainResponse> Explain(std::span<const uint8_t> image);
 
-  // Asks the server as a whole, or one service by its full name; NotFound if
-  // the server does not know the service. Not retried.
+  // Asks one server, healthy or not, as a whole or for one service by its full
+  // name; NotFound if the server does not know the service. Not retried.
   absl::StatusOr<Health> CheckHealth(const std::string& service = "");
 
-  const ClientOptions& options() const { return options_; }
+  const ClientOptions& options() const { return connection_.options(); }
 
  private:
   explicit ClassifierClient(const ClientOptions& options);
 
   void EndCall();
 
-  // Constant after construction.
-  const ClientOptions options_;
-  const std::shared_ptr<grpc::Channel> channel_;
+  Connection connection_;
   const std::unique_ptr<v1::Classifier::Stub> stub_;
+  const std::shared_ptr<grpc::Channel> health_channel_;
 
   absl::Mutex mutex_;
   int pending_calls_ ABSL_GUARDED_BY(mutex_) = 0;
