@@ -10,10 +10,13 @@
 #include "tests/hostile/limits.h"
 #include "tests/hostile/methods.h"
 #include "tests/hostile/scenario.h"
+#include "tests/integration/test_set.h"
 
 // Peers that send HTTP/2 frames by the thousand, or frames that make no sense.
 namespace vit::hostile {
 namespace {
+
+using vit::testing::TestSet;
 
 constexpr int kFramesAtOnce = 100;
 
@@ -47,18 +50,29 @@ std::string Repeat(const std::string& bytes, int times) {
   return result;
 }
 
-// CVE-2023-44487.
-void RapidReset(const Attack& attack) {
+// Sends whole calls with `data`, if there is any, and cancels each at once.
+void ResetCalls(const Attack& attack, const std::string& data) {
   const std::string block = HeaderBlock(GrpcHeaders(kClassify));
   Flood(attack, volumes().resets, /*blindly=*/false, [&](Http2Peer& peer) {
     std::string bytes;
     for (int i = 0; i < kFramesAtOnce; ++i) {
       const uint32_t stream = peer.NextStream();
       bytes += Frame(FrameType::kHeaders, kEndHeaders, stream, block);
+      if (!data.empty()) {
+        bytes += Frame(FrameType::kData, kEndStream, stream, data);
+      }
       bytes += RstStream(stream);
     }
     return bytes;
   });
+}
+
+// CVE-2023-44487.
+void RapidReset(const Attack& attack) { ResetCalls(attack, ""); }
+
+void RapidCancel(const Attack& attack) {
+  const std::string image = TestSet::Get().image(0);
+  ResetCalls(attack, GrpcMessage(BytesFieldHead(1, image.size()) + image));
 }
 
 void SettingsFlood(const Attack& attack) {
@@ -196,6 +210,10 @@ TEST(FramePeersTest, RapidResetDoesNotStarveOthers) {
   ExpectHarmless("HTTP/2: rapid reset", &RapidReset);
 }
 
+TEST(FramePeersTest, CallsCancelledAtOnceDoNotStarveOthers) {
+  ExpectHarmless("HTTP/2: whole calls, reset at once", &RapidCancel);
+}
+
 TEST(FramePeersTest, AFloodOfSettingsDoesNotPileUpAnswers) {
   ExpectHarmless("HTTP/2: SETTINGS flood, unread", &SettingsFlood);
 }
@@ -236,6 +254,7 @@ TEST(FramePeersTest, FramesByteByByteDoNoHarm) {
 
 std::vector<NamedMisbehaviour> FrameMisbehaviours() {
   return {{"rapid reset", &RapidReset},
+          {"rapid cancel", &RapidCancel},
           {"SETTINGS flood", &SettingsFlood},
           {"table size flood", &TableSizeFlood},
           {"PING flood", &PingFlood},

@@ -15,7 +15,7 @@
 namespace vit::hostile {
 namespace {
 
-constexpr std::chrono::milliseconds kAnswerPatience{200};
+constexpr std::chrono::milliseconds kAnswerPatience{100};
 
 // Sends one header block on a connection of its own, cut into frames of at most
 // `frame` bytes, and reads what comes for a little while.
@@ -32,7 +32,7 @@ void SendBlock(const Attack& attack, const std::string& block,
   }
   peer.Send(frames);
   const IsOver late = After(kAnswerPatience);
-  while (!late() && !peer.told_to_go() && peer.ReadMoreUntil(late)) {
+  while (!late() && !peer.refused() && peer.ReadMoreUntil(late)) {
   }
 }
 

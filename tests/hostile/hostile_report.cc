@@ -36,7 +36,7 @@ std::string HostileReport::Row() const {
   } else {
     row << recovery_seconds;
   }
-  row << " | " << log_bytes / 1024 << " | ";
+  row << " | " << static_cast<double>(log_bytes) / 1024 << " | ";
   if (exit_code < 0) {
     row << "goes on";
   } else {

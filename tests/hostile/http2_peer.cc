@@ -173,7 +173,7 @@ void Http2Peer::OnFrame(FrameType type, uint8_t flags, uint32_t stream,
       OnStreamEnd(stream);
       break;
     case FrameType::kGoAway:
-      told_to_go_ = true;
+      refused_ = true;
       break;
     default:
       break;
@@ -192,6 +192,7 @@ void Http2Peer::OnSettings(std::string_view payload) {
 }
 
 void Http2Peer::OnStreamEnd(uint32_t stream) {
+  refused_ = true;
   if (window_change_.erase(stream) > 0) ++ended_;
 }
 

@@ -73,7 +73,8 @@ class Http2Peer {
 
   // Streams that the server ended, by trailers or RST_STREAM.
   int64_t ended() const { return ended_; }
-  bool told_to_go() const { return told_to_go_; }
+  // Whether the server ended any stream, or the connection.
+  bool refused() const { return refused_; }
 
  private:
   void OnFrame(FrameType type, uint8_t flags, uint32_t stream,
@@ -86,7 +87,7 @@ class Http2Peer {
   std::string unread_;
   uint32_t next_stream_ = 1;
   int64_t ended_ = 0;
-  bool told_to_go_ = false;
+  bool refused_ = false;
   int64_t initial_window_ = 65535;
   int64_t connection_window_ = 65535;
   // What was added to or taken from each open stream's initial window.

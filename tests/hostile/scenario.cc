@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <iostream>
 #include <utility>
 
 #include "tests/hostile/bystanders.h"
@@ -148,8 +149,8 @@ void ExpectUnharmed(const HostileReport& report, const Situation& situation) {
   EXPECT_LE(report.peak_threads, kMostThreads);
   EXPECT_GT(report.during.calls, 0);
   EXPECT_EQ(report.during.call_errors, 0) << report.during.first_call_error;
-  EXPECT_LE(report.during.P99Ms(),
-            kMostSlowdown * report.at_rest.P99Ms() + kSlowdownSlackMs);
+  EXPECT_LE(report.during.P99Ms(), kMostSlowdown * report.at_rest.P99Ms() +
+                                       volumes().slowdown_slack_ms);
   if (!situation.no_probes) {
     EXPECT_GT(report.during.probes, 0);
     EXPECT_EQ(report.during.probe_errors, 0) << report.during.first_probe_error;
@@ -166,6 +167,9 @@ void ExpectHarmless(const std::string& peer, Misbehaviour act,
   if (!server->ready()) return;
   HostileReport report = server->Endure(peer, act, situation);
   ExpectUnharmed(report, situation);
+  if (::testing::Test::HasFailure()) {
+    std::cout << server->monitor().last_output() << std::endl;
+  }
   if (may_share && !::testing::Test::HasFailure()) {
     KeptServer() = std::move(server);
   } else {
