@@ -60,17 +60,21 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
                                    arguments);
 }
 
-std::vector<std::string> ServerCommand(const std::vector<std::string>& flags) {
-  std::vector<std::string> command = {
-      VIT_BIN_DIR "/vit-server", "--model=" + ModelPath(),
-      "--address=127.0.0.1:0", "--http_address=127.0.0.1:0"};
+std::vector<std::string> ServerCommand(
+    const std::vector<std::string>& flags,
+    const std::vector<std::string>& launcher) {
+  std::vector<std::string> command = launcher;
+  command.insert(command.end(),
+                 {VIT_BIN_DIR "/vit-server", "--model=" + ModelPath(),
+                  "--address=127.0.0.1:0", "--http_address=127.0.0.1:0"});
   command.insert(command.end(), flags.begin(), flags.end());
   return command;
 }
 
 ServerProcess::ServerProcess(const std::vector<std::string>& flags,
-                             const std::vector<std::string>& environment)
-    : process_(ServerCommand(flags), environment) {
+                             const std::vector<std::string>& environment,
+                             const std::vector<std::string>& launcher)
+    : process_(ServerCommand(flags, launcher), environment) {
   http_address_ =
       WordAfter(process_.WaitForLine("HTTP listening on "), "listening on ");
   grpc_address_ =
