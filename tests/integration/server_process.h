@@ -66,8 +66,9 @@ class ServerProcess {
 
   HttpAnswer HttpGet(const std::string& path) const;
 
-  // The value of one series of /metrics, named as it is written there, such as
-  // `vit_requests_total{code="OK",method="Classify"}`; NaN if there is none.
+  // The sum of the series of /metrics that have this name and these labels, and
+  // perhaps others, such as `vit_requests_total{code="OK",method="Classify"}`;
+  // NaN if there is none.
   double Metric(const std::string& series) const;
 
   // Waits until the series has at least this value.
