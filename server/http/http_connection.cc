@@ -362,11 +362,10 @@ void HttpConnection::ReleaseBody() {
 void HttpConnection::Close() noexcept {
   if (std::exchange(phase_, Phase::kClosed) == Phase::kClosed) return;
   ++epoch_;
-  ++timer_epoch_;
   try {
     timer_.cancel();
   } catch (...) {
-    // It expires later, and is ignored.
+    ++timer_epoch_;  // it expires later, and is ignored
   }
   ErrorCode ignored;
   socket_.close(ignored);

@@ -17,6 +17,7 @@ class HttpResponder::Once {
             .body = "the server dropped the request without an answer\n"});
     } catch (...) {
       // No memory even for the text: the server's answer_timeout ends it.
+      return;
     }
   }
 
@@ -40,6 +41,7 @@ void HttpResponder::operator()(HttpResponse response) const noexcept {
     once_->Send(std::move(response));
   } catch (...) {
     // No memory to hand the answer over: the server's answer_timeout ends it.
+    return;
   }
 }
 
