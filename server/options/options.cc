@@ -47,7 +47,7 @@ class FlagReader {
   explicit FlagReader(std::span<const char* const> args) : args_(args) {}
 
   absl::StatusOr<CommandLine> Read() {
-    for (; next_ < args_.size();) {
+    while (next_ < args_.size()) {
       if (absl::Status status = ReadFlag(); !status.ok()) return status;
     }
     return std::move(line_);

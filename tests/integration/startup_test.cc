@@ -131,11 +131,12 @@ TEST(StartupTest, APortInUseIsNamed) {
 }
 
 TEST(StartupTest, AValueOutOfItsRangeIsNamedWithTheFlagAndTheRange) {
-  EXPECT_THAT(ErrorOf({"--max_batch_size=0"}),
-              HasSubstr("flag --max_batch_size: expected 1 to 1024, found '0'"));
+  EXPECT_THAT(
+      ErrorOf({"--max_batch_size=0"}),
+      HasSubstr("flag --max_batch_size: expected 1 to 1024, found '0'"));
   EXPECT_THAT(ErrorOf({"--max_batch_size=32", "--max_queue_size=31"}),
-              AllOf(HasSubstr("--max_queue_size"), HasSubstr("expected at least 32"),
-                    HasSubstr("found 31")));
+              AllOf(HasSubstr("--max_queue_size"),
+                    HasSubstr("expected at least 32"), HasSubstr("found 31")));
   EXPECT_THAT(ErrorOf({"--address=nowhere"}),
               AllOf(HasSubstr("--address"), HasSubstr("found 'nowhere'")));
   EXPECT_THAT(ErrorOf({"stray"}), HasSubstr("found 'stray'"));
@@ -152,6 +153,32 @@ TEST(StartupTest, AnUnknownFlagIsNamed) {
   EXPECT_NE(server.Wait(), 0);
   EXPECT_THAT(server.output(), HasSubstr("no_such_flag"));
   EXPECT_THAT(server.output(), Not(HasSubstr("ready after")));
+}
+
+TEST(StartupTest, CheckConfigLoadsTheModelAndDoesNotServe) {
+  ChildProcess valid(ServerCommand({"--check_config"}));
+  EXPECT_EQ(valid.Wait(), 0);
+  EXPECT_THAT(valid.output(), AllOf(HasSubstr("configuration is valid"),
+                                    Not(HasSubstr("listening"))));
+  EXPECT_THAT(ErrorOf({"--check_config", "--model=/no/such.safetensors"}),
+              HasSubstr("/no/such.safetensors: no such file"));
+}
+
+TEST(StartupTest, HelpAndVersionExitWithZero) {
+  ChildProcess help(ServerCommand({"--help"}));
+  EXPECT_EQ(help.Wait(), 0);
+  EXPECT_THAT(help.output(), HasSubstr("--max_queue_size"));
+  ChildProcess version(ServerCommand({"--version"}));
+  EXPECT_EQ(version.Wait(), 0);
+  EXPECT_THAT(version.output(), HasSubstr("vit-server "));
+}
+
+TEST(StartupTest, TheFileThatConfigNamesIsRead) {
+  const TemporaryFolder folder;
+  const std::string file = folder.Write("vit.yaml", "# one\nworkers: many\n");
+  EXPECT_THAT(ErrorOf({"--config=" + file}),
+              HasSubstr(file + ":2 key workers: expected 0 to 1024, found "
+                               "'many'"));
 }
 
 // What a server with this environment and these flags answers to a
