@@ -392,7 +392,7 @@ TEST(ClassifierClientTest, CallsWaitForTheirServerToComeBack) {
 TEST(ClassifierClientTest, AfterWaitingInVainCallsFailAtOnce) {
   const testing::UnusedPort port;
   FakeServer server(nullptr, port.address());
-  ClientOptions options = server.options();
+  ClientOptions options = server.quick_options();
   options.deadline = absl::Milliseconds(500);
   const auto client = Connected(options);
   server.Kill();
@@ -406,8 +406,12 @@ TEST(ClassifierClientTest, AfterWaitingInVainCallsFailAtOnce) {
            absl::Now() < give_up);
   EXPECT_EQ(status.message(),
             server.address() + ": no healthy server was reached within 500ms");
-  status = client->Classify(Image()).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  // Unless this machine is so busy that even that takes half a second.
+  do {
+    status = client->Classify(Image()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  } while (!absl::StrContains(status.message(), "refused") &&
+           absl::Now() < give_up);
   EXPECT_THAT(std::string(status.message()), HasSubstr("refused"));
 }
 
