@@ -1,6 +1,6 @@
 # Each target does its own set-up, and does nothing twice. `make help` says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help build demo serve test bench bench-compare bench-peers bench-plots bench-serving load image format lint fresh
+.PHONY: help build demo serve test bench bench-compare bench-peers bench-plots bench-serving load hostile image format lint fresh
 
 help: ## Say what the targets do
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -34,6 +34,9 @@ bench-peers: build ## Measure the engine against OpenVINO, ONNX Runtime and PyTo
 load: build ## Load a server with ghz, closed and open loop, and print one table
 	@scripts/setup test
 	@scripts/load $(ARGS)
+
+hostile: build ## Let peers that misbehave loose on the server and print one table; ARGS may name families
+	@scripts/hostile $(ARGS)
 
 bench-serving: build ## Measure the server against gRPC alone and other servers; ARGS holds options
 	@scripts/setup serving

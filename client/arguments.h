@@ -12,7 +12,9 @@
 namespace vit::client {
 
 struct Arguments {
-  bool help = false;
+  // What --help asks for, to be printed instead of running the command. Empty
+  // otherwise.
+  std::string help;
   // classify, eval, explain, health or version.
   std::string command;
   ClientOptions client;
@@ -23,11 +25,8 @@ struct Arguments {
 };
 
 // Reads the arguments after the program's name. InvalidArgument, saying what is
-// wrong, for a mistake of the user's. To be called once: flags are global.
+// wrong, for a mistake of the user's. Thread-safe.
 absl::StatusOr<Arguments> ParseArguments(const std::vector<std::string>& args);
-
-// All commands and flags.
-std::string Usage();
 
 }  // namespace vit::client
 

@@ -1,4 +1,4 @@
-// vit-client: the command-line program. See Usage() for what it does.
+// vit-client: the command-line program. --help says what it does.
 
 #include <unistd.h>
 
@@ -20,8 +20,8 @@ int Main(const std::vector<std::string>& args) {
               << "\nvit-client --help explains all commands and flags.\n";
     return kExitUsage;
   }
-  if (arguments->help) {
-    std::cout << Usage();
+  if (!arguments->help.empty()) {
+    std::cout << arguments->help;
     return kExitOk;
   }
   const std::string& command = arguments->command;

@@ -14,6 +14,7 @@ namespace vit {
 struct ModelInfo {
   std::string name;
   std::string version;
+  std::string digest;  // SHA-256 of the model's file, 64 hexadecimal digits
   ImageShape image;
   int patch_size = 0;            // side of a square patch, pixels
   int tokens = 0;                // patches, and one more with a class token

@@ -1,10 +1,12 @@
 #include "model/model_loader.h"
 
+#include <span>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "model/self_check.h"
+#include "model/side_by_side.h"
 #include "model/weights.h"
 
 namespace vit {
@@ -25,6 +27,29 @@ absl::StatusOr<std::optional<GoldenSet>> LoadGolden(
                    "check)"));
 }
 
+absl::StatusOr<std::unique_ptr<Classifier>> WarmClassifier(
+    const VitModel& model) {
+  absl::StatusOr<std::unique_ptr<Classifier>> classifier =
+      model.NewClassifier();
+  if (!classifier.ok()) return classifier;
+  const absl::Status status = WarmUp(**classifier, model.images_at_once());
+  if (!status.ok()) return status;
+  return classifier;
+}
+
+// Makes warm classifiers in the empty places, side by side: each computes on
+// one core, and start-up waits for all of them.
+absl::Status FillSideBySide(const VitModel& model,
+                            std::span<std::unique_ptr<Classifier>> places) {
+  return RunSideBySide(
+      static_cast<int>(places.size()), [&model, places](int i) {
+        absl::StatusOr<std::unique_ptr<Classifier>> classifier =
+            WarmClassifier(model);
+        if (classifier.ok()) places[i] = *std::move(classifier);
+        return classifier.status();
+      });
+}
+
 // A model of this precision, checked; one classifier for each worker.
 absl::StatusOr<LoadedModel> MakeModel(const VitWeights& weights,
                                       const std::optional<GoldenSet>& golden,
@@ -36,19 +61,20 @@ absl::StatusOr<LoadedModel> MakeModel(const VitWeights& weights,
   LoadedModel loaded;
   loaded.model = *std::move(model);
   loaded.precision = precision;
-  for (int i = 0; i < workers; ++i) {
-    auto classifier = loaded.model->NewClassifier();
-    if (!classifier.ok()) return classifier.status();
-    // The first is warm before it is checked, so that a model that fails the
-    // check costs no more than it must.
-    absl::Status status = WarmUp(**classifier, loaded.model->images_at_once());
+  // The first is checked before the others begin, so that a model that fails
+  // the check costs no more than it must.
+  auto first = WarmClassifier(*loaded.model);
+  if (!first.ok()) return first.status();
+  if (golden.has_value()) {
+    const absl::Status status =
+        CheckGolden(**first, *golden, GoldenTolerance(precision));
     if (!status.ok()) return status;
-    if (i == 0 && golden.has_value()) {
-      status = CheckGolden(**classifier, *golden, GoldenTolerance(precision));
-      if (!status.ok()) return status;
-    }
-    loaded.classifiers.push_back(*std::move(classifier));
   }
+  loaded.classifiers.resize(workers);
+  loaded.classifiers[0] = *std::move(first);
+  const absl::Status status =
+      FillSideBySide(*loaded.model, std::span(loaded.classifiers).subspan(1));
+  if (!status.ok()) return status;
   loaded.notes.push_back(
       golden.has_value()
           ? absl::StrCat("golden images: all ", golden->images,

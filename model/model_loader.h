@@ -35,9 +35,11 @@ struct LoadedModel {
 absl::StatusOr<std::optional<Precision>> ParsePrecision(
     const std::string& text);
 
-// Reads a weights file, makes a classifier for each of `workers`, warms them
-// up, and has one of them answer the golden images: a model that does not
-// answer them as in training, within GoldenTolerance, is not returned.
+// Reads a weights file, makes a classifier, warms it up, and has it answer the
+// golden images: a model that does not answer them as in training, within
+// GoldenTolerance, is not returned. Then the other classifiers, one for each of
+// `workers` (at least 1), are made and warmed up side by side, on as many
+// threads.
 //
 // Without a precision given it takes the first of int8, bf16 and f32 that the
 // file and the CPU allow and whose answers to the golden images are near

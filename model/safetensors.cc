@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "model/safetensors_digest.h"
 
 namespace vit {
 namespace {
@@ -74,12 +75,17 @@ absl::StatusOr<SafeTensors> SafeTensors::Parse(std::span<const uint8_t> file) {
         absl::StrCat("header length is ", header_bytes, " bytes, but only ",
                      rest.size(), " follow"));
   }
+  const std::span<const uint8_t> json = rest.first(header_bytes);
   const std::span<const uint8_t> data = rest.subspan(header_bytes);
-  absl::StatusOr<SafeTensorsHeader> header = ParseSafeTensorsHeader(
-      rest.first(header_bytes), static_cast<int64_t>(data.size()));
+  absl::StatusOr<SafeTensorsHeader> header =
+      ParseSafeTensorsHeader(json, static_cast<int64_t>(data.size()));
   if (!header.ok()) return header.status();
+  absl::StatusOr<std::string> digest =
+      CheckedDigest(file, json, header->metadata);
+  if (!digest.ok()) return digest.status();
   return SafeTensors(*std::move(header),
-                     std::vector<uint8_t>(data.begin(), data.end()));
+                     std::vector<uint8_t>(data.begin(), data.end()),
+                     *std::move(digest));
 }
 
 template <typename T>

@@ -24,6 +24,8 @@ namespace vit {
 //
 // The file may come from anyone: a malformed one gives InvalidArgument, naming
 // the tensor, what was found and what was expected; never undefined behaviour.
+// A file that holds its own digest (model/safetensors_digest.h) and was damaged
+// since is refused: DataLoss if only the digest finds it.
 // Immutable once made, so safe to read from several threads.
 class SafeTensors {
  public:
@@ -42,6 +44,8 @@ class SafeTensors {
   const std::map<std::string, std::string>& metadata() const {
     return header_.metadata;
   }
+  // The SHA-256 that identifies the file, 64 hexadecimal digits: CheckedDigest.
+  const std::string& digest() const { return digest_; }
 
   // A copy of one tensor's values. T is float (F32), uint8_t (U8) or int64_t
   // (I64). NotFound if there is no such tensor; InvalidArgument if its dtype is
@@ -50,11 +54,15 @@ class SafeTensors {
   absl::StatusOr<std::vector<T>> Values(const std::string& name) const;
 
  private:
-  SafeTensors(SafeTensorsHeader header, std::vector<uint8_t> data)
-      : header_(std::move(header)), data_(std::move(data)) {}
+  SafeTensors(SafeTensorsHeader header, std::vector<uint8_t> data,
+              std::string digest)
+      : header_(std::move(header)),
+        data_(std::move(data)),
+        digest_(std::move(digest)) {}
 
   SafeTensorsHeader header_;
   std::vector<uint8_t> data_;  // what follows the header
+  std::string digest_;
 };
 
 }  // namespace vit

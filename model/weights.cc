@@ -252,6 +252,7 @@ std::vector<TensorSpec> TensorTable(VitWeights& w) {
 
 absl::StatusOr<VitWeights> VitWeightsFrom(const SafeTensors& file) {
   VitWeights weights;
+  weights.digest = file.digest();
   absl::Status status = ReadMetadata(file, weights);
   if (!status.ok()) return status;
   std::set<std::string> known;
@@ -287,6 +288,7 @@ ModelInfo ModelInfoOf(const VitWeights& weights) {
   ModelInfo info;
   info.name = weights.name;
   info.version = weights.version;
+  info.digest = weights.digest;
   info.image = config.image;
   info.patch_size = config.patch_size;
   info.tokens = config.tokens();

@@ -71,6 +71,7 @@ struct Normalization {
 struct VitWeights {
   std::string name;
   std::string version;
+  std::string digest;  // SafeTensors::digest; empty if it comes from no file
   std::vector<std::string> labels;  // one for each class
   VitConfig config;
   Normalization normalization;
@@ -108,6 +109,7 @@ std::vector<TensorSpec> TensorTable(VitWeights& weights);
 //                      by model/training/quantize.py; and for attention in
 //                      bytes, for blocks.N.attn.{query,key,value} the same of
 //                      what they are, the zero point being 128
+//   sha256             optional, the file's digest: safetensors_digest.h
 //
 // Its tensors are those of TensorTable, all F32, and no others. Errors name
 // the tensor or metadata at fault, what was found and what was expected.

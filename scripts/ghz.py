@@ -13,7 +13,14 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "deploy/ghz"
 PERCENTILES = (50, 90, 99, 99.9)
-VIT_SERVER = (str(ROOT / "build/release/bin/vit-server"), "--address=127.0.0.1:0", "--http_address=127.0.0.1:0")
+VIT_SERVER = (
+    str(ROOT / "build/release/bin/vit-server"),
+    "--address=127.0.0.1:0",
+    "--http_address=127.0.0.1:0",
+    "--admin_address=",
+    "--debug_address=",
+    "--lame_duck_seconds=0",
+)
 
 Report = dict[str, Any]
 

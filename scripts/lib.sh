@@ -59,7 +59,8 @@ start_server() {
   local logfile=$1
   shift
   if [[ $# -eq 0 ]]; then
-    set -- build/release/bin/vit-server --address=127.0.0.1:0 --http_address=127.0.0.1:0
+    set -- build/release/bin/vit-server --address=127.0.0.1:0 --http_address=127.0.0.1:0 --admin_address= \
+      --debug_address= --lame_duck_seconds=0
   fi
   : >"$logfile"
   "$@" 2>"$logfile" &

@@ -1,70 +1,38 @@
 // vit-server: serves a Vision Transformer over gRPC. Parts are put together
 // here; each has its own place.
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
-#include "model/model_loader.h"
-#include "server/batching/cpu_quota.h"
-#include "server/telemetry/log.h"
+#include "model/engine.h"
+#include "server/base/serving_state.h"
+#include "server/http/http_server.h"
+#include "server/http/probes.h"
+#include "server/limits/cpu_quota.h"
+#include "server/limits/memory_budget.h"
+#include "server/model_reloader.h"
 #include "server/options/options.h"
-#include "server/telemetry/process_metrics.h"
 #include "server/server.h"
+#include "server/serving_models.h"
+#include "server/signals.h"
+#include "server/telemetry/log.h"
+#include "server/telemetry/process_metrics.h"
 
 namespace vit {
 namespace {
 
-// The address as it was given, with the port that was picked.
-std::string BoundAddress(const std::string& address, int port) {
-  return absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
-}
-
-// Blocks the signals that end the server, in this thread and those that it
-// starts, so that one thread can wait for them.
-sigset_t BlockEndSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  return signals;
-}
-
-absl::StatusOr<LoadedModel> LoadAndLogModel(const ServerOptions& options,
-                                            int workers) {
-  const auto precision = ParsePrecision(options.precision);
-  if (!precision.ok()) return precision.status();
-  absl::StatusOr<LoadedModel> loaded =
-      LoadModel({.model = options.model,
-                 .golden = options.golden,
-                 .max_batch_size = options.max_batch_size,
-                 .precision = *precision},
-                workers);
-  if (!loaded.ok()) return loaded.status();
-  const ModelInfo& info = loaded->model->info();
-  Log(absl::StrFormat(
-      "model %s version %s from %s: %d x %d x %d images, patches of %d, "
-      "%d tokens, %d layers, %d heads, %d classes",
-      info.name, info.version, options.model, info.image.height,
-      info.image.width, info.image.channels, info.patch_size, info.tokens,
-      info.layers, info.heads, info.labels.size()));
-  for (const std::string& note : loaded->notes) Log(note);
-  return loaded;
-}
+// EX_SOFTWARE of sysexits.h: what the watchdog ends a hung server with.
+constexpr int kExitHung = 70;
 
 void LogChoices(const ServerOptions& options, int workers) {
   Log(absl::StrFormat(
@@ -75,44 +43,88 @@ void LogChoices(const ServerOptions& options, int workers) {
   Log(absl::StrCat("kernels: ", VitModel::Platform()));
 }
 
-absl::Status Serve(const ServerOptions& options, const sigset_t& signals) {
+void EndHungServer(const std::string& what) {
+  Log(absl::StrCat("error: ", what, ": ending, so that another can start"));
+  std::_Exit(kExitHung);
+}
+
+int WorkersOf(const ServerOptions& options) {
+  return options.workers > 0 ? options.workers : GrantedCpus();
+}
+
+// What an operator asks the process itself, on an address of its own.
+absl::StatusOr<std::unique_ptr<HttpServer>> StartDebug(
+    const std::string& address, const MemoryBudget& budget) {
+  if (address.empty()) return nullptr;
+  HttpRoute limits{.method = "GET", .path = "/debug/limits"};
+  limits.handler = [text = budget.ToText()](const HttpRequest& /*request*/,
+                                            const HttpResponder& respond) {
+    respond({.content_type = "text/plain; charset=utf-8", .body = text});
+  };
+  HttpLimits few;
+  few.max_connections = 8;
+  few.max_requests = 4;
+  return HttpServer::Start(address, {std::move(limits)}, few);
+}
+
+std::map<std::string, std::string> BuildLabels() {
+  return {{"version", VIT_VERSION},
+          {"compiler", VIT_COMPILER},
+          {"kernels", VitModel::Platform()}};
+}
+
+absl::Status Serve(const ServerOptions& options, Signals* signals) {
   const Clock::time_point start = Clock::now();
+  RaiseDescriptorLimit();
   const auto registry = std::make_shared<prometheus::Registry>();
-  absl::StatusOr<std::unique_ptr<HttpServer>> http = HttpServer::Start(
-      options.http_address, {registry, std::make_shared<ProcessMetrics>()});
+  ServingState state;
+  std::vector<HttpRoute> routes = ProbeRoutes(&state);
+  routes.push_back(
+      MetricsRoute({registry, std::make_shared<ProcessMetrics>()}));
+  const absl::StatusOr<std::unique_ptr<HttpServer>> http =
+      HttpServer::Start(options.http_address, std::move(routes));
   if (!http.ok()) return http.status();
-  Log(absl::StrCat("HTTP listening on ",
-                   BoundAddress(options.http_address, (*http)->port())));
+  Log(absl::StrCat("HTTP listening on ", (*http)->address()));
 
-  const int workers = options.workers > 0 ? options.workers : GrantedCpus();
+  const int workers = WorkersOf(options);
   LogChoices(options, workers);
-  absl::StatusOr<LoadedModel> loaded = LoadAndLogModel(options, workers);
-  if (!loaded.ok()) return loaded.status();
+  Metrics metrics(registry.get(), BuildLabels());
+  WorkerPool pool(workers, options.max_batch_size);
+  const auto models = LoadServingModels(options, &pool, &metrics);
+  if (!models.ok()) return models.status();
+  const MemoryBudget budget = BudgetFor(options, *(*models)->snapshot());
+  Log(absl::StrCat("limits:\n", budget.ToText()));
+  const auto debug = StartDebug(options.debug_address, budget);
+  if (!debug.ok()) return debug.status();
+  if (*debug != nullptr) {
+    Log(absl::StrCat("debug pages listening on ", (*debug)->address()));
+  }
 
-  const std::map<std::string, std::string> build = {
-      {"version", VIT_VERSION},
-      {"compiler", VIT_COMPILER},
-      {"kernels", VitModel::Platform()},
-      {"precision", PrecisionName(loaded->precision)}};
-  absl::StatusOr<std::unique_ptr<Server>> server =
-      Server::Start(options, std::move(loaded->classifiers), build,
-                    registry.get(), http->get());
+  ModelReloader reloader(models->get(),
+                         std::chrono::seconds(options.model_poll_seconds),
+                         &metrics);
+  const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(
+      options,
+      {.state = &state,
+       .pool = &pool,
+       .metrics = &metrics,
+       .pick_model = PickFrom(models->get()),
+       .list_models = [&models] { return (*models)->Models(); },
+       .request_reload =
+           [&reloader](OnReloaded done) { reloader.Request(std::move(done)); },
+       .budget = budget,
+       .on_hung = EndHungServer});
   if (!server.ok()) return server.status();
-  Log(absl::StrCat("gRPC listening on ",
-                   BoundAddress(options.address, (*server)->port())));
+  if (!(*server)->admin_address().empty()) {
+    Log(absl::StrCat("admin service listening on ",
+                     (*server)->admin_address()));
+  }
+  Log(absl::StrCat("gRPC listening on ", (*server)->address()));
   const std::chrono::duration<double, std::milli> took = Clock::now() - start;
   Log(absl::StrFormat("ready after %.0f ms", took.count()));
 
-  int signal = 0;
-  sigwait(&signals, &signal);
-  Log(absl::StrCat("signal ", signal, ": finishing what was accepted"));
-  // A second signal ends the process without waiting.
-  std::thread([signals] {
-    int second = 0;
-    sigwait(&signals, &second);
-    Log("second signal: leaving at once");
-    std::_Exit(1);
-  }).detach();
+  signals->StartServing([&reloader] { reloader.Request(nullptr); });
+  signals->WaitForEnd();
   if (!(*server)->Drain()) {
     return absl::DeadlineExceededError(
         absl::StrCat("calls were cut off after --drain_timeout_seconds=",
@@ -122,17 +134,31 @@ absl::Status Serve(const ServerOptions& options, const sigset_t& signals) {
   return absl::OkStatus();
 }
 
+// Loads the models as serving would, for their errors.
+absl::Status CheckModels(const ServerOptions& options) {
+  prometheus::Registry registry;
+  Metrics metrics(&registry, BuildLabels());
+  WorkerPool pool(1, options.max_batch_size);
+  const auto models = LoadServingModels(options, &pool, &metrics);
+  if (models.ok()) std::puts("configuration is valid");
+  return models.status();
+}
+
 int Main(int argc, char** argv) {
-  const sigset_t signals = BlockEndSignals();
+  Signals signals;
   // Where Abseil was built for debugging, as Debian 12's, gRPC's mutexes would
   // note each lock in a graph, for 2 % of the CPU time under load.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  absl::SetProgramUsageMessage(
-      "serves a Vision Transformer over gRPC.\n"
-      "Every flag can be given in the environment too; a flag wins.");
-  absl::StatusOr<ServerOptions> options = ParseOptions(argc, argv);
-  absl::Status status = options.status();
-  if (status.ok()) status = Serve(*options, signals);
+  const absl::StatusOr<ParsedOptions> parsed = ParseOptions(
+      std::span(argv, static_cast<size_t>(argc)).subspan(1), VIT_VERSION,
+      [](const char* name) { return std::getenv(name); });
+  absl::Status status = parsed.status();
+  if (status.ok() && !parsed->text.empty()) {
+    std::fputs(parsed->text.c_str(), stdout);
+  } else if (status.ok()) {
+    status = parsed->check_config ? CheckModels(parsed->options)
+                                  : Serve(parsed->options, &signals);
+  }
   if (status.ok()) return EXIT_SUCCESS;
   Log(absl::StrCat("error: ", std::string(status.message())));
   return EXIT_FAILURE;

@@ -1,42 +1,21 @@
 #include "server/server.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/grpcpp.h>
-
 #include <algorithm>
 #include <chrono>
+#include <thread>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "server/services/classifier_service.h"
 
 namespace vit {
 namespace {
 
-constexpr int kDefaultMessageBytes = 4 << 20;  // gRPC's own limit
+using Phase = ServingState::Phase;
 
-// Longer than a client's way here and back; and how long clients that go on
-// calling can hold up the end.
-constexpr std::chrono::milliseconds kQuiet{100};
-constexpr std::chrono::seconds kLongestQuiet{1};
-
-BatchSchedulerOptions SchedulerOptions(const ServerOptions& options) {
-  BatchSchedulerOptions result;
-  result.policy.max_batch_size = options.max_batch_size;
-  result.policy.max_queue_delay =
-      std::chrono::microseconds(options.max_queue_delay_us);
-  result.max_queue_size = options.max_queue_size;
-  return result;
-}
-
-// A ClassifyBatch as large as the queue must come through, and be judged by
-// its number of images, not by its bytes; within what protobuf can hold.
-int MaxMessageBytes(const ServerOptions& options, const ModelInfo& model) {
-  constexpr int64_t kMost = int64_t{1} << 30;
-  const int64_t needed =
-      int64_t{options.max_queue_size} * (model.image.size() + 16) + 1024;
-  return static_cast<int>(
-      std::clamp<int64_t>(needed, kDefaultMessageBytes, kMost));
-}
+constexpr char kClassifier[] = "vit.v1.Classifier";
+constexpr char kModels[] = "vit.v1.Models";
+constexpr char kHealth[] = "grpc.health.v1.Health";
+constexpr char kAdmin[] = "vit.admin.v1.Admin";
 
 // Under overload calls then wait with the client, where their deadlines run and
 // the dead ones cost this server nothing, and not unseen in its sockets. Enough
@@ -55,63 +34,87 @@ int MaxCallsPerConnection(const ServerOptions& options, size_t workers) {
 // One takes in and sends out what about two workers compute.
 size_t LoopsFor(size_t workers) { return std::max<size_t>(workers / 2, 1); }
 
+RpcServerOptions PublicOptions(const ServerOptions& options,
+                               const MemoryBudget& budget, size_t workers) {
+  return {
+      .address = options.address,
+      .loops = LoopsFor(workers),
+      .max_connections = budget.max_connections,
+      .max_calls_per_connection = MaxCallsPerConnection(options, workers),
+      .max_message_bytes = static_cast<int>(budget.max_message_bytes),
+      .quota_bytes = budget.grpc_quota(),
+      .admission = {.max_calls = budget.max_calls,
+                    .max_streams = budget.max_streams,
+                    .max_reading = budget.max_reading,
+                    .message_timeout =
+                        std::chrono::seconds(options.message_timeout_seconds),
+                    .write_timeout =
+                        std::chrono::seconds(options.write_timeout_seconds)},
+      .connection_idle_seconds = options.connection_idle_seconds,
+      .connection_age_seconds = options.connection_age_seconds,
+      .connection_age_grace_seconds = options.connection_age_grace_seconds,
+      .keepalive_seconds = options.keepalive_seconds};
+}
+
 }  // namespace
 
-Server::Server(const ServerOptions& options,
-               std::vector<std::unique_ptr<Classifier>> classifiers,
-               const std::map<std::string, std::string>& build,
-               prometheus::Registry* registry, HttpServer* http)
+Server::Server(const ServerOptions& options, ServerParts parts)
     : options_(options),
-      http_(http),
-      model_(classifiers.front()->info()),
-      metrics_(registry, model_, build),
-      scheduler_(SchedulerOptions(options), std::move(classifiers), &metrics_),
-      service_({.model = model_,
-                .max_batch_images = options.max_queue_size,
-                .scheduler = &scheduler_,
-                .metrics = &metrics_,
-                .calls = &calls_}),
-      health_(v1::Classifier::service_full_name()) {}
+      parts_(std::move(parts)),
+      health_(parts_.state, {kClassifier, kModels}),
+      reflection_({kClassifier, kModels, kHealth}),
+      admin_reflection_({kAdmin, kModels, kHealth}) {
+  service_.pick_model = parts_.pick_model;
+  service_.pool = parts_.pool;
+  service_.metrics = parts_.metrics;
+  service_.max_images_per_call = options.max_images_per_call;
+  service_.default_deadline =
+      std::chrono::milliseconds(options.default_deadline_ms);
+  service_.max_deadline = std::chrono::milliseconds(options.max_deadline_ms);
+  for (size_t i = 0; i < LoopsFor(parts_.pool->workers()); ++i) {
+    service_.bursts.push_back(std::make_unique<ArrivalBurst>(parts_.pool));
+  }
+}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(
-    const ServerOptions& options,
-    std::vector<std::unique_ptr<Classifier>> classifiers,
-    const std::map<std::string, std::string>& build,
-    prometheus::Registry* registry, HttpServer* http) {
-  std::unique_ptr<Server> server(
-      new Server(options, std::move(classifiers), build, registry, http));
-  if (absl::Status status = server->Listen(); !status.ok()) return status;
-  http->SetReady(true);
+    const ServerOptions& options, ServerParts parts) {
+  std::unique_ptr<Server> server(new Server(options, std::move(parts)));
+  if (absl::Status status = server->StartPublic(); !status.ok()) return status;
+  if (absl::Status status = server->StartAdmin(); !status.ok()) return status;
+  server->parts_.state->Advance(Phase::kServing);
   return server;
 }
 
-absl::Status Server::Listen() {
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  grpc::ServerBuilder builder;
-  // A port that another process listens on is an error, not a share of it.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(
-      GRPC_ARG_MAX_CONCURRENT_STREAMS,
-      MaxCallsPerConnection(options_, scheduler_.workers()));
-  builder.SetMaxReceiveMessageSize(MaxMessageBytes(options_, model_));
-  builder.AddListeningPort(options_.address, grpc::InsecureServerCredentials(),
-                           &port_);
-  builder.RegisterService(service_.grpc());
-  builder.RegisterService(health_.grpc());
-  for (size_t loop = 0; loop < LoopsFor(scheduler_.workers()); ++loop) {
-    loops_.push_back(std::make_unique<EventLoop>(builder.AddCompletionQueue()));
-  }
-  grpc_ = builder.BuildAndStart();
-  if (grpc_ == nullptr || port_ == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen for gRPC on ", options_.address,
-                     ": is the port taken or the host not this machine's?"));
-  }
-  for (const std::unique_ptr<EventLoop>& loop : loops_) {
-    service_.Serve(loop.get());
-    health_.Serve(loop.get());
-    loop->Start();
-  }
+absl::Status Server::StartPublic() {
+  MethodTable methods;
+  AddClassifierMethods(&service_, options_.max_explanations, &methods);
+  AddModelsMethods(parts_.list_models, &methods);
+  health_.AddMethods(&methods);
+  if (options_.reflection) reflection_.AddMethods(&methods);
+  auto server = RpcServer::Start(
+      PublicOptions(options_, parts_.budget, parts_.pool->workers()),
+      std::move(methods), parts_.state, parts_.metrics);
+  if (!server.ok()) return server.status();
+  public_ = *std::move(server);
+  watchdog_ = std::make_unique<Watchdog>(
+      std::chrono::seconds(options_.watchdog_seconds), public_->loops(),
+      parts_.pool, &public_->admission(), parts_.state, parts_.metrics,
+      parts_.on_hung);
+  return absl::OkStatus();
+}
+
+absl::Status Server::StartAdmin() {
+  if (options_.admin_address.empty()) return absl::OkStatus();
+  MethodTable methods;
+  AddAdminMethods(parts_.request_reload, &methods);
+  AddModelsMethods(parts_.list_models, &methods);
+  health_.AddMethods(&methods);
+  admin_reflection_.AddMethods(&methods);
+  auto server =
+      RpcServer::Start({.address = options_.admin_address}, std::move(methods),
+                       parts_.state, &not_counted_);
+  if (!server.ok()) return server.status();
+  admin_ = *std::move(server);
   return absl::OkStatus();
 }
 
@@ -119,23 +122,21 @@ Server::~Server() { Drain(); }
 
 bool Server::Drain() {
   if (std::exchange(drained_, true)) return complete_;
-  http_->SetReady(false);
-  if (grpc_ != nullptr) {
-    health_.SetNotServing();
-    calls_.StartDraining();
-    scheduler_.Hurry();
-    complete_ = calls_.WaitUntilIdle(
+  if (public_ != nullptr) {
+    parts_.state->Advance(Phase::kLameDuck);
+    std::this_thread::sleep_for(
+        std::chrono::seconds(options_.lame_duck_seconds));
+    parts_.state->Advance(Phase::kDraining);
+    parts_.pool->StopDelaying();
+    complete_ = public_->Drain(
         Clock::now() + std::chrono::seconds(options_.drain_timeout_seconds));
-    // A call that comes when gRPC shuts down is answered with Cancelled, which
-    // clients do not retry, so it goes on refusing until the clients have
-    // understood. This also lets those who watch health hear of it; they hold
-    // on until they are cut off.
-    calls_.WaitUntilQuiet(kQuiet, Clock::now() + kLongestQuiet);
-    grpc_->Shutdown(std::chrono::system_clock::now());
   }
-  scheduler_.Drain();
-  // Nothing but the loops begins anything on a call from here on.
-  loops_.clear();
+  // Nobody pings the loops or cuts off calls any more.
+  watchdog_.reset();
+  if (admin_ != nullptr) admin_->CutOff();
+  if (public_ != nullptr) public_->CutOff();
+  parts_.pool->Drain();
+  parts_.state->Advance(Phase::kStopped);
   return complete_;
 }
 

@@ -1,39 +1,49 @@
 #ifndef MNIST_VIT_SERVER_SERVER_H_
 #define MNIST_VIT_SERVER_SERVER_H_
 
-#include <grpcpp/server.h>
-#include <prometheus/registry.h>
-
-#include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
-#include "model/classifier.h"
-#include "server/batching/batch_scheduler.h"
-#include "server/rpc/call_tracker.h"
-#include "server/services/classifier_service.h"
-#include "server/rpc/event_loop.h"
-#include "server/rpc/health_service.h"
-#include "server/http/http_server.h"
-#include "server/telemetry/metrics.h"
+#include "server/base/serving_state.h"
+#include "server/batching/worker_pool.h"
+#include "server/limits/memory_budget.h"
+#include "server/models/model_repository.h"
 #include "server/options/options.h"
+#include "server/rpc/health_service.h"
+#include "server/rpc/reflection_service.h"
+#include "server/rpc/rpc_server.h"
+#include "server/services/admin_service.h"
+#include "server/services/models_service.h"
+#include "server/services/service_context.h"
+#include "server/telemetry/metrics.h"
+#include "server/watchdog.h"
 
 namespace vit {
 
-// The whole service around classifiers that are loaded, warm and checked:
-// scheduler, metrics, gRPC with health and reflection. Thread-compatible.
+// What a server serves with; all of it outlives the server.
+struct ServerParts {
+  ServingState* state = nullptr;
+  WorkerPool* pool = nullptr;
+  Metrics* metrics = nullptr;
+  PickModel pick_model;
+  ListModels list_models;
+  // Reloads the models, for the admin service.
+  RequestReload request_reload;
+  MemoryBudget budget;
+  // Called by the watchdog once the server has hung for too long; does not
+  // return in production. See Watchdog.
+  OnHung on_hung;
+};
+
+// gRPC around models that are loaded: the public services on one address, the
+// admin service on another. Thread-compatible.
 class Server {
  public:
-  // Starts to serve, with one worker for each classifier, and reports ready on
-  // `http`, which outlives the server and whose registry this fills. `build`
-  // labels vit_build_info. Unavailable if the address cannot be listened on.
+  // Starts to serve, and moves the state on to serving. Unavailable if an
+  // address cannot be listened on.
   static absl::StatusOr<std::unique_ptr<Server>> Start(
-      const ServerOptions& options,
-      std::vector<std::unique_ptr<Classifier>> classifiers,
-      const std::map<std::string, std::string>& build,
-      prometheus::Registry* registry, HttpServer* http);
+      const ServerOptions& options, ServerParts parts);
 
   // Drains.
   ~Server();
@@ -41,34 +51,41 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // The port that gRPC listens on.
-  int port() const { return port_; }
+  // The port that gRPC listens on; 0 for a Unix socket.
+  int port() const { return public_->port(); }
+  // Where it listens, as it was given, with the port that was picked.
+  const std::string& address() const { return public_->address(); }
+  // The same of the admin service; empty if it is off.
+  std::string admin_address() const {
+    return admin_ == nullptr ? "" : admin_->address();
+  }
 
-  // Says NOT_SERVING to those who watch, refuses new calls with Unavailable,
-  // finishes the accepted ones, and stops. False if calls were still under way
-  // after options.drain_timeout_seconds and had to be cut off. A second call
-  // does nothing and returns what the first did.
+  // Shuts down without losing a call. Not ready at once, so that balancers look
+  // away; takes calls still for options.lame_duck_seconds; then refuses new
+  // ones with Unavailable, finishes the accepted ones, and stops. Answers that
+  // nobody reads are cut off after options.write_timeout_seconds.
+  //
+  // False if calls were still under way after options.drain_timeout_seconds of
+  // that and had to be cut off. A second call does nothing and returns what the
+  // first did.
   bool Drain();
 
  private:
-  Server(const ServerOptions& options,
-         std::vector<std::unique_ptr<Classifier>> classifiers,
-         const std::map<std::string, std::string>& build,
-         prometheus::Registry* registry, HttpServer* http);
+  Server(const ServerOptions& options, ServerParts parts);
 
-  absl::Status Listen();
+  absl::Status StartPublic();
+  absl::Status StartAdmin();
 
   const ServerOptions options_;
-  HttpServer* const http_;
-  const ModelInfo model_;
-  Metrics metrics_;
-  CallTracker calls_;
-  BatchScheduler scheduler_;
-  ClassifierService service_;
+  const ServerParts parts_;
+  ServiceContext service_;
   HealthService health_;
-  std::vector<std::unique_ptr<EventLoop>> loops_;
-  std::unique_ptr<grpc::Server> grpc_;
-  int port_ = 0;
+  ReflectionService reflection_;
+  ReflectionService admin_reflection_;
+  NullRpcObserver not_counted_;
+  std::unique_ptr<RpcServer> public_;
+  std::unique_ptr<RpcServer> admin_;
+  std::unique_ptr<Watchdog> watchdog_;
   bool drained_ = false;
   bool complete_ = true;
 };

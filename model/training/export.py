@@ -6,6 +6,7 @@ import argparse
 import pathlib
 
 import data
+import digest
 import golden
 import torch
 from safetensors.torch import save_file
@@ -49,6 +50,8 @@ def main() -> None:
     golden.save_model(weights_path, model, normalisation, args.name, args.version)
     golden_path = args.out / f"{args.name}.golden.safetensors"
     golden.save_golden(golden_path, images, labels[:GOLDEN_IMAGES], logits)
+    for path in (weights_path, golden_path):
+        digest.stamp(path)
     save_file(
         {"attention": attention.contiguous(), "rollout": golden.rollout(attention)},
         args.attention_out,

@@ -27,6 +27,14 @@ class Normalisation:
         return (pixels - mean) / std
 
 
+def _fields(config: VitConfig) -> dict[str, int | float | bool | str]:
+    """What a weights file says of the shape; of overlapping patches only where there are any."""
+    fields = dataclasses.asdict(config)
+    if not config.patch_overlap:
+        del fields["patch_overlap"]
+    return fields
+
+
 def save_model(
     path: pathlib.Path,
     model: VisionTransformer,
@@ -38,7 +46,7 @@ def save_model(
     config: VitConfig = model.config
     metadata = {
         "format": "pt",
-        "vit.config": json.dumps(dataclasses.asdict(config)),
+        "vit.config": json.dumps(_fields(config)),
         "vit.normalization": json.dumps(dataclasses.asdict(normalisation)),
         "vit.labels": json.dumps([str(i) for i in range(config.classes)]),
         "vit.name": name,

@@ -13,6 +13,7 @@ import json
 import pathlib
 
 import data
+import digest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -111,6 +112,7 @@ def main() -> None:
         quantization[name] = {"scale": scale, "zero_point": zero_point}
         print(f"{name}: {values.min():.3f} to {values.max():.3f}, scale {scale:.5f}, zero point {zero_point}")
     save_file(weights, args.weights, {**metadata, "vit.quantization": json.dumps(quantization)})
+    digest.stamp(args.weights)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# What lies around an image: pixels of 0, as data.normalise maps them, to which a product with bytes adds nothing.
+_BACKGROUND = -0.1307 / 0.3081
+
 
 @dataclasses.dataclass(frozen=True)
 class VitConfig:
@@ -30,6 +33,7 @@ class VitConfig:
     proj_bias: bool = True
     mlp_bias: bool = True
     layer_norm_epsilon: float = 1e-6
+    patch_overlap: int = 0  # pixels beyond each side of a patch that its embedding sees, too
 
     @property
     def tokens(self) -> int:
@@ -42,11 +46,13 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
-        size = config.patch_size
-        self.proj = nn.Conv2d(config.channels, config.width, size, stride=size)
+        size, self.overlap = config.patch_size, config.patch_overlap
+        self.proj = nn.Conv2d(config.channels, config.width, size + 2 * self.overlap, stride=size)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps [N, C, H, W] to [N, patches, width]."""
+        if self.overlap:
+            images = functional.pad(images, 4 * (self.overlap,), value=_BACKGROUND)
         return self.proj(images).flatten(2).transpose(1, 2)
 
 

@@ -41,7 +41,7 @@ std::string ServingState::description() const {
     case Phase::kLameDuck:
       return "shutting down: lame duck";
     case Phase::kDraining:
-      return "shutting down: draining";
+      return "shutting down";
     case Phase::kStopped:
       return "stopped";
   }

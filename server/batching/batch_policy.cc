@@ -49,11 +49,11 @@ BatchDecision Decide(const BatchPolicyOptions& options, const QueueView& queue,
   return {.take = std::min(share, options.max_batch_size)};
 }
 
-Admission Admit(const BatchPolicyOptions& options, const LoadView& load,
+AdmissionDecision Admit(const BatchPolicyOptions& options, const LoadView& load,
                 const std::optional<BatchCost>& cost, size_t count,
                 Clock::duration left) {
   if (count > load.places) {
-    Admission full{.verdict = Admission::Verdict::kFull};
+    AdmissionDecision full{.verdict = AdmissionDecision::Verdict::kFull};
     if (cost.has_value()) {
       const size_t batches =
           RoundedUp(count - load.places, options.max_batch_size);
@@ -66,9 +66,8 @@ Admission Admit(const BatchPolicyOptions& options, const LoadView& load,
   const Clock::duration expected =
       EndOf(load.waiting + count, options, load, *cost);
   if (expected <= left) return {};
-  return {.verdict = Admission::Verdict::kLate,
-          .expected = expected,
-          .retry_after = expected - left};
+  return {.verdict = AdmissionDecision::Verdict::kLate,
+          .expected = expected};
 }
 
 }  // namespace vit

@@ -66,14 +66,14 @@ struct LoadView {
   Clock::duration under_way{0};
 };
 
-struct Admission {
+struct AdmissionDecision {
   enum class Verdict { kAdmitted, kFull, kLate };
 
   Verdict verdict = Verdict::kAdmitted;
   // If late: when the last of the tasks is expected to be done, from now.
   Clock::duration expected{0};
-  // If not admitted: after how long it may be otherwise, unless others come in
-  // between. Zero: unknown.
+  // If full: after how long it may be otherwise, unless others come in between.
+  // Zero: unknown. What is late only gets later by waiting.
   Clock::duration retry_after{0};
 };
 
@@ -90,7 +90,7 @@ struct Admission {
 // expected to take: so a cost that is wrong is learned anew.
 //
 // A pure function, like Decide.
-Admission Admit(const BatchPolicyOptions& options, const LoadView& load,
+AdmissionDecision Admit(const BatchPolicyOptions& options, const LoadView& load,
                 const std::optional<BatchCost>& cost, size_t count,
                 Clock::duration left);
 

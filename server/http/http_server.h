@@ -1,61 +1,61 @@
 #ifndef MNIST_VIT_SERVER_HTTP_HTTP_SERVER_H_
 #define MNIST_VIT_SERVER_HTTP_HTTP_SERVER_H_
 
-#include <prometheus/collectable.h>
-
-#include <atomic>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
-
-namespace httplib {
-class Server;
-}
+#include "server/http/http_limits.h"
+#include "server/http/http_router.h"
 
 namespace vit {
 
-// Serves metrics and probes over HTTP:
-//   /metrics  what the collectables hold, in Prometheus' text format
-//   /healthz  200 as long as the process answers
-//   /readyz   200 when SetReady(true) was called last, else 503
+// Serves HTTP/1.1 and 1.0 on one thread of its own, which waits for all
+// connections at once: a slow peer holds a connection, never the thread. What
+// a peer can take is bounded by HttpLimits. What it can't have is refused with
+// a text that says what was wrong and what is expected:
+//
+//   400  malformed, or no Host         431  header too large
+//   404  no such path                  500  the handler threw or dropped it
+//   405  no such method at that path   501  Transfer-Encoding is not chunked
+//   408  too slow                      503  too much at once, or stopping
+//   413  body too large                504  the handler took too long
+//   417  unknown Expect
+//
+// Refused before its end, a request costs its connection. A connection serves
+// one request after another; what is sent ahead waits.
 //
 // Thread-safe.
 class HttpServer {
  public:
-  // Listens on host:port; port 0 picks a free one. Unavailable if the address
-  // cannot be listened on.
+  // Listens on "host:port", "[v6]:port" (port 0 picks a free one) or
+  // "unix:/path". InvalidArgument if the address has another form, Unavailable
+  // if it cannot be listened on.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(
-      const std::string& address,
-      std::vector<std::shared_ptr<prometheus::Collectable>> collectables);
+      const std::string& address, std::vector<HttpRoute> routes,
+      HttpLimits limits = {});
 
-  // Waits for the requests under way, and stops.
+  // Stops listening, closes the connections that wait, answers those whose
+  // requests are being handled with 503, and gives answers that are being sent
+  // one second. Responders may outlive the server.
   ~HttpServer();
 
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  // The port that it listens on.
-  int port() const { return port_; }
-
-  // Not ready at first.
-  void SetReady(bool ready) { ready_.store(ready); }
+  // The port that it listens on; 0 for a Unix socket.
+  int port() const;
+  // As it was given, with the port that was picked.
+  const std::string& address() const;
+  // How many connections are open.
+  int connections() const;
 
  private:
-  explicit HttpServer(
-      std::vector<std::shared_ptr<prometheus::Collectable>> collectables);
+  class Impl;
+  explicit HttpServer(std::unique_ptr<Impl> impl);
 
-  void AddHandlers();
-  // Binds; zero or less if that fails.
-  int Bind(const std::string& address);
-
-  const std::vector<std::shared_ptr<prometheus::Collectable>> collectables_;
-  std::unique_ptr<httplib::Server> server_;
-  int port_ = 0;
-  std::atomic<bool> ready_{false};
-  std::thread listener_;
+  const std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace vit

@@ -1,170 +1,279 @@
 #include "server/options/options.h"
 
-#include <algorithm>
-#include <array>
-#include <cctype>
-#include <cstdlib>
-#include <string_view>
+#include <map>
+#include <optional>
+#include <utility>
 #include <vector>
 
-#include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/reflection.h"
+#include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-
-ABSL_FLAG(std::string, model, "model/weights/mnist-vit.safetensors",
-          "Weights file (VIT_MODEL)");
-ABSL_FLAG(std::string, golden, "",
-          "Golden images that the model must get right before the server is "
-          "ready; empty: NAME.golden.safetensors beside the weights file; "
-          "none: no check (VIT_GOLDEN)");
-ABSL_FLAG(std::string, address, "0.0.0.0:50051",
-          "Where gRPC listens, host:port; port 0 picks one (VIT_ADDRESS)");
-ABSL_FLAG(std::string, http_address, "0.0.0.0:8080",
-          "Where /metrics, /healthz and /readyz listen, host:port; port 0 "
-          "picks one (VIT_HTTP_ADDRESS)");
-ABSL_FLAG(std::string, precision, "auto",
-          "What matrix products are computed in: f32, bf16, int8, or auto: "
-          "the first of int8, bf16 and f32 that the model, this CPU and the "
-          "golden images allow (VIT_PRECISION)");
-ABSL_FLAG(int, workers, 0,
-          "Threads that compute; 0: as many as the CPUs that the control group "
-          "grants (VIT_WORKERS)");
-ABSL_FLAG(int, max_batch_size, 32,
-          "Most images computed together, 1 to 1024 (VIT_MAX_BATCH_SIZE)");
-ABSL_FLAG(int, max_queue_delay_us, 0,
-          "How long an image may wait, from its arrival, for others to share "
-          "its batch, in microseconds; 0: a free worker never waits "
-          "(VIT_MAX_QUEUE_DELAY_US)");
-ABSL_FLAG(int, max_queue_size, 1024,
-          "Most images that wait; more are rejected at once "
-          "(VIT_MAX_QUEUE_SIZE)");
-ABSL_FLAG(int, max_calls_per_connection, 0,
-          "Most calls that one connection may have under way, health watches "
-          "and streams included; more wait with the client. 0: enough for two "
-          "full batches for each worker, at least 100 "
-          "(VIT_MAX_CALLS_PER_CONNECTION)");
-ABSL_FLAG(int, drain_timeout_seconds, 30,
-          "How long a shutdown lets accepted calls finish "
-          "(VIT_DRAIN_TIMEOUT_SECONDS)");
+#include "server/options/config_file.h"
+#include "server/options/help.h"
+#include "server/options/option_table.h"
 
 namespace vit {
 namespace {
 
-constexpr std::array<std::string_view, 4> kPrecisions = {"auto", "f32", "bf16",
-                                                         "int8"};
+struct Flag {
+  const OptionSpec* spec;
+  std::string value;
+};
 
-constexpr std::array kFlags = {"model",
-                               "golden",
-                               "address",
-                               "http_address",
-                               "precision",
-                               "workers",
-                               "max_batch_size",
-                               "max_queue_delay_us",
-                               "max_queue_size",
-                               "max_calls_per_connection",
-                               "drain_timeout_seconds"};
+struct CommandLine {
+  std::vector<Flag> flags;
+  std::optional<std::string> config;
+  bool check_config = false;
+};
 
-std::string VariableName(const std::string& flag) {
-  std::string name = "VIT_";
-  for (const char c : flag) {
-    name += static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  }
-  return name;
+absl::Status Error(const std::string& source, const std::string& what) {
+  return absl::InvalidArgumentError(absl::StrCat(source, ": ", what));
 }
 
-absl::Status ReadEnvironment() {
-  for (const char* flag : kFlags) {
-    const std::string variable = VariableName(flag);
-    const char* value = std::getenv(variable.c_str());
-    if (value == nullptr) continue;
-    std::string error;
-    if (!absl::FindCommandLineFlag(flag)->ParseFrom(value, &error)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          variable, ": '", value, "' is no value for --", flag, ": ", error));
+bool IsSwitch(const OptionSpec& spec) {
+  return spec.form == OptionForm::kSwitch;
+}
+
+// --noNAME of a switch; nullptr if it is not one.
+const OptionSpec* NegatedSwitch(const std::string& name) {
+  if (!name.starts_with("no")) return nullptr;
+  const OptionSpec* const spec = FindOption(name.substr(2));
+  return spec != nullptr && IsSwitch(*spec) ? spec : nullptr;
+}
+
+// Splits the command line into flags, without a look at their values.
+class FlagReader {
+ public:
+  explicit FlagReader(std::span<const char* const> args) : args_(args) {}
+
+  absl::StatusOr<CommandLine> Read() {
+    for (; next_ < args_.size();) {
+      if (absl::Status status = ReadFlag(); !status.ok()) return status;
+    }
+    return std::move(line_);
+  }
+
+ private:
+  absl::Status ReadFlag() {
+    const std::string word = args_[next_++];
+    if (!word.starts_with("--") || word.size() == 2) {
+      return Error("command line",
+                   absl::StrCat("expected --NAME=VALUE (--help lists the "
+                                "options), found '",
+                                absl::Utf8SafeCEscape(word), "'"));
+    }
+    const size_t equals = word.find('=');
+    const bool has_value = equals != std::string::npos;
+    const std::string name = word.substr(2, has_value ? equals - 2 : equals);
+    const std::string value = has_value ? word.substr(equals + 1) : "";
+    if (name == "check_config" && !has_value) {
+      line_.check_config = true;
+      return absl::OkStatus();
+    }
+    const OptionSpec* const spec = FindOption(name);
+    const OptionSpec* const negated = NegatedSwitch(name);
+    if (negated != nullptr && !has_value) {
+      line_.flags.push_back({negated, "false"});
+    } else if (spec != nullptr && IsSwitch(*spec)) {
+      line_.flags.push_back({spec, has_value ? value : "true"});
+    } else if (spec == nullptr && name != "config") {
+      return Unknown(word, name);
+    } else {
+      const absl::StatusOr<std::string> taken =
+          has_value ? value : NextValue(name);
+      if (!taken.ok()) return taken.status();
+      if (spec != nullptr) {
+        line_.flags.push_back({spec, *taken});
+      } else {
+        line_.config = *taken;
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::string> NextValue(const std::string& name) {
+    if (next_ < args_.size() && !std::string(args_[next_]).starts_with("--")) {
+      return std::string(args_[next_++]);
+    }
+    return Error("flag --" + name,
+                 absl::StrCat("expected a value, found ",
+                              next_ < args_.size() ? args_[next_] : "nothing"));
+  }
+
+  static absl::Status Unknown(const std::string& word,
+                              const std::string& name) {
+    return Error(
+        "command line",
+        absl::StrCat("expected an option (--help lists them), found '",
+                     absl::Utf8SafeCEscape(word), "'", Suggestion(name)));
+  }
+
+  const std::span<const char* const> args_;
+  size_t next_ = 0;
+  CommandLine line_;
+};
+
+// The options so far, and where each that was set came from.
+class Collector {
+ public:
+  absl::Status Set(const OptionSpec& spec, const std::string& value,
+                   const std::string& source) {
+    if (absl::Status status = SetOption(spec, value, options_); !status.ok()) {
+      return Error(source, std::string(status.message()));
+    }
+    sources_[spec.name] = source;
+    return absl::OkStatus();
+  }
+
+  // `source_of_path` is where the file's name comes from.
+  absl::Status SetFromFile(const std::string& path,
+                           const std::string& source_of_path);
+  absl::Status SetFromEnvironment(const Environment& environment);
+
+  // What no option can tell alone.
+  absl::Status Check();
+
+  const ServerOptions& options() const { return options_; }
+
+ private:
+  // Where the value of an option that was set comes from.
+  std::string Source(const char* name) const {
+    const auto found = sources_.find(name);
+    return found == sources_.end() ? name : found->second;
+  }
+
+  // A limit that another option sets, and where that comes from.
+  std::string Limit(const char* name, int limit) const {
+    return absl::StrCat(limit, ", the value of ", name,
+                        sources_.contains(name) ? " by " : " by default",
+                        sources_.contains(name) ? Source(name) : "");
+  }
+
+  // Lets `value`, the option `name`, be no more than the option `limit_name`.
+  // Its default follows the limit down.
+  absl::Status KeepWithin(const char* name, int& value, const char* limit_name,
+                          int limit) {
+    if (value <= limit) return absl::OkStatus();
+    if (!sources_.contains(name)) {
+      value = limit;
+      return absl::OkStatus();
+    }
+    return Error(Source(name),
+                 absl::StrCat("expected at most ", Limit(limit_name, limit),
+                              ", found ", value));
+  }
+
+  absl::Status Needs(const char* name, const std::string& value,
+                     const char* other_name, const std::string& other) const {
+    if (value.empty() || !other.empty()) return absl::OkStatus();
+    return Error(Source(name),
+                 absl::StrCat("expected ", other_name, " with it, found none"));
+  }
+
+  ServerOptions options_;
+  std::map<std::string, std::string> sources_;
+};
+
+absl::Status Collector::SetFromFile(const std::string& path,
+                                    const std::string& source_of_path) {
+  const auto lines = ReadConfigFile(path);
+  if (absl::IsNotFound(lines.status())) {
+    return absl::NotFoundError(absl::StrCat(
+        source_of_path, ": ", std::string(lines.status().message())));
+  }
+  if (!lines.ok()) return lines.status();
+  for (const ConfigLine& line : *lines) {
+    const std::string source = ConfigSource(path, line);
+    const OptionSpec* const spec = FindOption(line.key);
+    if (spec == nullptr) {
+      return Error(source, absl::StrCat("expected the name of an option",
+                                        Suggestion(line.key)));
+    }
+    const bool is_text =
+        std::holds_alternative<std::string ServerOptions::*>(spec->member);
+    if (line.quoted && !is_text) {
+      return Error(source,
+                   absl::StrCat("expected ", ExpectedValue(*spec),
+                                " without quotes, found the text '",
+                                absl::Utf8SafeCEscape(line.value), "'"));
+    }
+    if (absl::Status s = Set(*spec, line.value, source); !s.ok()) return s;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Collector::SetFromEnvironment(const Environment& environment) {
+  for (const OptionGroup& group : OptionGroups()) {
+    for (const OptionSpec& spec : group.options) {
+      const std::string variable = VariableName(spec.name);
+      const char* const value = environment(variable.c_str());
+      if (value == nullptr) continue;
+      absl::Status status = Set(spec, value, "variable " + variable);
+      if (!status.ok()) return status;
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckRange(const char* flag, int value, int low, int high) {
-  if (value >= low && value <= high) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("--", flag, " (", VariableName(flag), "): expected ", low,
-                   " to ", high, ", found ", value));
+absl::Status Collector::Check() {
+  ServerOptions& o = options_;
+  if (o.max_queue_size < o.max_batch_size) {
+    return Error(Source("max_queue_size"),
+                 absl::StrCat("expected at least ",
+                              Limit("max_batch_size", o.max_batch_size),
+                              ", found ", o.max_queue_size));
+  }
+  absl::Status status = KeepWithin("max_images_per_call", o.max_images_per_call,
+                                   "max_queue_size", o.max_queue_size);
+  if (status.ok() && o.max_deadline_ms > 0) {
+    status = KeepWithin("default_deadline_ms", o.default_deadline_ms,
+                        "max_deadline_ms", o.max_deadline_ms);
+  }
+  status.Update(
+      Needs("tls_certificate", o.tls_certificate, "tls_key", o.tls_key));
+  status.Update(
+      Needs("tls_key", o.tls_key, "tls_certificate", o.tls_certificate));
+  status.Update(Needs("tls_client_ca", o.tls_client_ca, "tls_certificate",
+                      o.tls_certificate));
+  return status;
 }
 
-// host:port, the host perhaps an IPv6 address in brackets.
-absl::Status CheckAddress(const char* flag, const std::string& value) {
-  const size_t colon = value.rfind(':');
-  bool valid = colon != std::string::npos && colon > 0 &&
-               colon + 1 < value.size() && value.size() - colon <= 6;
-  int port = 0;
-  for (size_t i = valid ? colon + 1 : value.size(); i < value.size(); ++i) {
-    valid = valid && value[i] >= '0' && value[i] <= '9';
-    port = 10 * port + (value[i] - '0');
+bool Contains(std::span<const char* const> args, const std::string& word) {
+  for (const char* arg : args) {
+    if (arg == word) return true;
   }
-  if (valid && port <= 65535) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "--", flag, " (", VariableName(flag),
-      "): expected host:port, such as 0.0.0.0:50051, found '", value, "'"));
+  return false;
 }
 
 }  // namespace
 
-absl::Status Validate(const ServerOptions& options) {
-  if (options.model.empty()) {
-    return absl::InvalidArgumentError(
-        "--model (VIT_MODEL): expected a weights file, found nothing");
+absl::StatusOr<ParsedOptions> ParseOptions(std::span<const char* const> args,
+                                           const std::string& version,
+                                           const Environment& environment) {
+  if (Contains(args, "--help")) return ParsedOptions{.text = HelpText()};
+  if (Contains(args, "--version")) {
+    return ParsedOptions{.text = "vit-server " + version + "\n"};
   }
-  if (std::find(kPrecisions.begin(), kPrecisions.end(), options.precision) ==
-      kPrecisions.end()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--precision (VIT_PRECISION): expected auto, f32, bf16 or int8, found '",
-        options.precision, "'"));
-  }
-  const std::array checks = {
-      CheckAddress("address", options.address),
-      CheckAddress("http_address", options.http_address),
-      CheckRange("workers", options.workers, 0, 1024),
-      CheckRange("max_batch_size", options.max_batch_size, 1, 1024),
-      CheckRange("max_queue_delay_us", options.max_queue_delay_us, 0,
-                 10'000'000),
-      CheckRange("max_queue_size", options.max_queue_size,
-                 options.max_batch_size, 1'000'000),
-      CheckRange("max_calls_per_connection", options.max_calls_per_connection,
-                 0, 1'000'000),
-      CheckRange("drain_timeout_seconds", options.drain_timeout_seconds, 0,
-                 3600)};
-  for (const absl::Status& check : checks) {
-    if (!check.ok()) return check;
-  }
-  return absl::OkStatus();
-}
+  const absl::StatusOr<CommandLine> line = FlagReader(args).Read();
+  if (!line.ok()) return line.status();
 
-absl::StatusOr<ServerOptions> ParseOptions(int argc, char** argv) {
-  if (absl::Status status = ReadEnvironment(); !status.ok()) return status;
-  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
-  if (rest.size() > 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "expected flags only, found '", rest[1], "'; --help lists them"));
+  Collector collector;
+  absl::Status status;
+  if (line->config.has_value()) {
+    status = collector.SetFromFile(*line->config, "flag --config");
+  } else if (const char* const path = environment("VIT_CONFIG")) {
+    status = collector.SetFromFile(path, "variable VIT_CONFIG");
   }
-  ServerOptions options;
-  options.model = absl::GetFlag(FLAGS_model);
-  options.golden = absl::GetFlag(FLAGS_golden);
-  options.address = absl::GetFlag(FLAGS_address);
-  options.http_address = absl::GetFlag(FLAGS_http_address);
-  options.precision = absl::GetFlag(FLAGS_precision);
-  options.workers = absl::GetFlag(FLAGS_workers);
-  options.max_batch_size = absl::GetFlag(FLAGS_max_batch_size);
-  options.max_queue_delay_us = absl::GetFlag(FLAGS_max_queue_delay_us);
-  options.max_queue_size = absl::GetFlag(FLAGS_max_queue_size);
-  options.max_calls_per_connection =
-      absl::GetFlag(FLAGS_max_calls_per_connection);
-  options.drain_timeout_seconds = absl::GetFlag(FLAGS_drain_timeout_seconds);
-  if (absl::Status status = Validate(options); !status.ok()) return status;
-  return options;
+  status.Update(collector.SetFromEnvironment(environment));
+  for (const Flag& flag : line->flags) {
+    status.Update(collector.Set(*flag.spec, flag.value,
+                                absl::StrCat("flag --", flag.spec->name)));
+  }
+  if (status.ok()) status = collector.Check();
+  if (!status.ok()) return status;
+  return ParsedOptions{.options = collector.options(),
+                       .check_config = line->check_config,
+                       .text = ""};
 }
 
 }  // namespace vit

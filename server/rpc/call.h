@@ -1,135 +1,189 @@
 #ifndef MNIST_VIT_SERVER_RPC_CALL_H_
 #define MNIST_VIT_SERVER_RPC_CALL_H_
 
+#include <grpcpp/alarm.h>
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
+#include <cstdint>
+#include <functional>
 #include <memory>
-#include <utility>
+#include <string>
+#include <unordered_map>
 
 #include "absl/status/status.h"
+#include "server/base/clock.h"
+#include "server/rpc/admission.h"
 #include "server/rpc/event_loop.h"
-#include "server/rpc/status.h"
 
 namespace vit {
 
-// A call of gRPC's asynchronous API: made to wait for a client, and there until
-// gRPC is done with it; then it destroys itself. Derived classes ask the
-// service for the call as they are made, with `arrived`, and once it is there
-// finish it exactly once.
-//
-// The functions that events are told to are called by the loop's thread.
-class Call {
+class Call;
+
+// What one call of a method does. The loop's thread calls every function but
+// the constructor's caller; the handler may use its call from any thread, and
+// finishes it exactly once.
+class CallHandler {
  public:
+  virtual ~CallHandler() = default;
+
+  // The call was let in. Reads the first message, by default.
+  virtual void OnStart();
+  // A message was read, after Call::Read.
+  virtual void OnMessage(grpc::ByteBuffer& message) = 0;
+  // There is no message: the client has sent its last, or is gone.
+  virtual void OnClosed() = 0;
+  // Call::Write is done; if not `ok`, the client is gone.
+  virtual void OnWritten(bool /*ok*/) {}
+  // The client is gone, its deadline has passed, or the call was cut off,
+  // before it was finished.
+  virtual void OnCancelled() {}
+  // The server drains: read no more, answer what was read, and finish.
+  virtual void OnDrain() {}
+
+ protected:
+  explicit CallHandler(Call* call) : call_(call) {}
+
+  Call* call() const { return call_; }
+
+ private:
+  Call* const call_;
+};
+
+// A method that is served.
+struct RpcMethod {
+  // Makes what handles a call of it.
+  std::function<std::unique_ptr<CallHandler>(Call*)> new_handler;
+  bool is_stream = false;  // of several messages
+  // Calls of it that may be under way at once; 0: as many as any.
+  size_t max_calls = 0;
+};
+
+// All methods, by "/package.Service/Method".
+using MethodTable = std::unordered_map<std::string, RpcMethod>;
+
+// What all calls share; outlives them. The methods don't change any more.
+struct CallContext {
+  grpc::AsyncGenericService* service = nullptr;
+  Admission* admission = nullptr;
+  RpcObserver* observer = nullptr;
+  MethodTable methods;
+  // Calls under way, of those methods that have a limit.
+  std::unordered_map<const RpcMethod*, std::atomic<size_t>> limited;
+};
+
+// One RPC, of any method.
+//
+// A call comes to the server as bytes, whatever its method (gRPC's generic
+// API). So the server decides about it when its headers are there, before it
+// reads a message; it sees messages that cannot be parsed; and a new protocol is
+// an entry in the table of methods.
+//
+// States and references. A call owns itself. It is made to wait for a client
+// (Listen), and there until every event that it waits for has been reported:
+//
+//   arrived   gRPC has a call for it, or the server shuts down
+//   over      gRPC is done with the call (AsyncNotifyWhenDone)
+//   finished  the answer is sent, or lost
+//   read, written, drain alarm: one more each while under way
+//
+// `events_` counts them; the last one destroys the call on the loop's thread.
+// gRPC never reports `over` for a call that has not arrived (grpc#10136), so
+// then nothing else is waited for. After Finish no other thread touches the
+// call, because it may be gone.
+class Call final : private AdmittedCall {
+ public:
+  // Makes a call that waits for the next client.
+  static void Listen(CallContext* shared, EventLoop* loop);
+
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
- protected:
-  // Something that is asked of gRPC or of the loop, time and again, and the
-  // function that is told when it is done.
-  class Step final : public Event {
-   public:
-    template <typename Derived>
-    Step(Derived* call, void (Derived::*then)(bool))
-        : call_(call), then_(static_cast<void (Call::*)(bool)>(then)) {}
+  // For the handler.
 
-    // What to give to them. Any thread, before the call is finished.
+  // Asks for the next message, one at a time. On the loop's thread.
+  void Read();
+  // Sends a message, one at a time; `more` follow at once, so that it need not
+  // be sent before them. Any thread.
+  void Write(const grpc::ByteBuffer& message, bool more);
+  // Ends the call. Any thread; the last use of the call.
+  void Finish(const absl::Status& status);
+  // Ends it with its only message and OK.
+  void FinishWith(const grpc::ByteBuffer& message);
+
+  // When it came.
+  Clock::time_point received() const { return received_; }
+  // Its deadline; time_point::max() if it has none.
+  Clock::time_point deadline() const;
+  // The same for all calls of one client, and most often for no others: of a
+  // local client, its connection; of another, its address.
+  uint64_t flow() const;
+  EventLoop* loop() const { return loop_; }
+  RpcObserver& observer() const { return *shared_->observer; }
+  grpc::ServerContext& context() { return context_; }
+
+ private:
+  // Something that is asked of gRPC time and again, and the function to call
+  // when it is done.
+  class Tag final : public Event {
+   public:
+    Tag(Call* call, void (Call::*then)(bool)) : call_(call), then_(then) {}
+
+    // To be given to gRPC. Any thread, before the call is finished.
     Event* Begin() {
       call_->events_.fetch_add(1, std::memory_order_relaxed);
       return this;
     }
-
-    void OnEvent(bool ok) override {
-      Call* const call = call_;
-      (call->*then_)(ok);
-      call->EndEvent();
-    }
+    // The same for a thread that cannot know whether the call is about to go;
+    // null if it is. Admission's lock holds the call until then.
+    Event* BeginUnlessOver();
+    void OnEvent(bool ok) override;
 
    private:
-    friend class Call;
-
     Call* const call_;
     void (Call::* const then_)(bool);
   };
 
-  explicit Call(EventLoop* loop) : loop_(loop) {
-    loop_->OnCallMade();
-    context_.AsyncNotifyWhenDone(&over_);
-  }
+  Call(CallContext* shared, EventLoop* loop);
+  ~Call() override;
 
-  virtual ~Call() { loop_->OnCallGone(); }
-
-  // Makes the call that waits for the next client.
-  virtual void Renew() = 0;
-  // A client has called.
-  virtual void OnArrived() = 0;
-  // The client has gone, or its deadline has passed, before it was answered.
-  virtual void OnCancelled() {}
-
-  Event* arrived() { return &arrived_; }
-  // For the operation that finishes the call. The call may be gone as soon as
-  // gRPC has it.
-  Event* finished() { return &finished_; }
-
-  EventLoop* loop() const { return loop_; }
-  grpc::CompletionQueue* queue() const { return loop_->queue(); }
-
-  grpc::ServerContext context_;
-
- private:
-  void OnArrival(bool ok) {
-    if (ok) {
-      Renew();
-      OnArrived();
-    } else {  // the server shuts down: nothing else will be told
-      events_.fetch_sub(2, std::memory_order_relaxed);
-    }
-  }
-
-  void OnOver(bool /*ok*/) {
-    if (context_.IsCancelled()) OnCancelled();
-  }
-
+  void OnArrival(bool ok);
+  void OnOver(bool ok);
+  void OnRead(bool ok);
+  void OnWritten(bool ok);
   void OnFinished(bool /*ok*/) {}
+  void OnDrainAlarm(bool ok);
 
-  void EndEvent() {
-    if (events_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
-  }
+  // Lets the call in and gives it a handler; or says why not.
+  absl::Status Start();
+  absl::Status TakePlaceOfMethod();
+  // False if it was finished before.
+  bool BeginFinish();
 
+  // AdmittedCall's.
+  void CutOff() override { context_.TryCancel(); }
+  void StartDraining() override;
+
+  CallContext* const shared_;
   EventLoop* const loop_;
-  Step arrived_{this, &Call::OnArrival};
-  Step over_{this, &Call::OnOver};
-  Step finished_{this, &Call::OnFinished};
-  // Of those that are yet to be told, the three above included.
+  grpc::GenericServerContext context_;
+  grpc::GenericServerAsyncReaderWriter stream_{&context_};
+  const RpcMethod* method_ = nullptr;
+  bool holds_method_place_ = false;
+  Clock::time_point received_;
+  std::unique_ptr<CallHandler> handler_;
+  grpc::ByteBuffer message_;
+  grpc::Alarm drain_alarm_;
+  Tag arrived_{this, &Call::OnArrival};
+  Tag over_{this, &Call::OnOver};
+  Tag finished_{this, &Call::OnFinished};
+  Tag read_{this, &Call::OnRead};
+  Tag written_{this, &Call::OnWritten};
+  Tag drain_{this, &Call::OnDrainAlarm};
+  std::atomic<bool> finishing_{false};
+  // Events that are yet to be reported: arrived, over and finished at first.
   std::atomic<int> events_{3};
-};
-
-// Makes a call of this kind, which belongs to itself.
-template <typename Kind, typename... Arguments>
-void Wait(Arguments&&... arguments) {
-  [[maybe_unused]] const Kind* call =
-      std::make_unique<Kind>(std::forward<Arguments>(arguments)...).release();
-}
-
-// A call of one request and one answer.
-template <typename Request, typename Response>
-class UnaryCall : public Call {
- protected:
-  explicit UnaryCall(EventLoop* loop) : Call(loop) {}
-
-  // Sends the response, or why there is none. Any thread; the last use of the
-  // call.
-  void Finish(const absl::Status& status) {
-    if (status.ok()) {
-      writer_.Finish(response_, grpc::Status::OK, finished());
-    } else {
-      writer_.FinishWithError(ToGrpcStatus(status), finished());
-    }
-  }
-
-  Request request_;
-  Response response_;
-  grpc::ServerAsyncResponseWriter<Response> writer_{&context_};
 };
 
 }  // namespace vit

@@ -7,11 +7,12 @@
 
 namespace vit {
 
-EventLoop::EventLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue)
-    : queue_(std::move(queue)) {}
+EventLoop::EventLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue,
+                     size_t index)
+    : queue_(std::move(queue)), index_(index) {}
 
 EventLoop::~EventLoop() {
-  alarm_.Set(queue_.get(), std::chrono::system_clock::now(), &stop_);
+  stop_alarm_.Set(queue_.get(), std::chrono::system_clock::now(), &stop_);
   if (thread_.joinable()) {
     thread_.join();
   } else {
@@ -23,10 +24,15 @@ void EventLoop::Start() {
   thread_ = std::thread([this] { Run(); });
 }
 
-void EventLoop::PutOff(Event* event) {
-  Event* const other = std::exchange(put_off_, event);
-  told_before_ = 0;
-  if (other != nullptr) other->OnEvent(false);
+void EventLoop::RunWhenIdle(IdleWork* work) {
+  if (idle_work_ == work) return;
+  RunIdleWork();
+  idle_work_ = work;
+}
+
+void EventLoop::RunIdleWork() {
+  events_before_idle_work_ = 0;
+  if (idle_work_ != nullptr) std::exchange(idle_work_, nullptr)->Run();
 }
 
 void EventLoop::Run() {
@@ -38,20 +44,37 @@ void EventLoop::Run() {
   bool open = true;
   Status status = Status::TIMEOUT;
   while ((status = queue_->AsyncNext(&tag, &ok,
-                                     put_off_ != nullptr ? now : never)) !=
+                                     idle_work_ != nullptr ? now : never)) !=
          Status::SHUTDOWN) {
     const bool got_event = status == Status::GOT_EVENT;
     if (got_event) static_cast<Event*>(tag)->OnEvent(ok);
-    // Not for ever, however busy others keep the loop.
-    if (put_off_ != nullptr && (!got_event || ++told_before_ > kMostBefore)) {
-      std::exchange(put_off_, nullptr)->OnEvent(!got_event);
+    if (idle_work_ != nullptr &&
+        (!got_event ||
+         ++events_before_idle_work_ > kMaxEventsBeforeIdleWork)) {
+      RunIdleWork();
     }
     // Nothing may be begun on a queue that is shut down.
-    if (open && stopping_ && calls_ == 0) {
+    if (open && stopping_ && calls_ == 0 && !pinged_.load()) {
       open = false;
       queue_->Shutdown();
     }
   }
+}
+
+void EventLoop::Ping() {
+  if (pinged_.exchange(true)) return;
+  ping_time_.store(Clock::now().time_since_epoch().count());
+  ping_alarm_.Set(queue_.get(), std::chrono::system_clock::now(), &ping_);
+}
+
+void EventLoop::OnPing() {
+  lag_.store(Clock::now().time_since_epoch().count() - ping_time_.load());
+  pinged_.store(false);
+}
+
+Clock::duration EventLoop::Lag() const {
+  if (!pinged_.load()) return Clock::duration(lag_.load());
+  return Clock::now().time_since_epoch() - Clock::duration(ping_time_.load());
 }
 
 }  // namespace vit

@@ -4,27 +4,40 @@
 #include <grpcpp/alarm.h>
 #include <grpcpp/completion_queue.h>
 
+#include <atomic>
+#include <cstddef>
 #include <memory>
 #include <thread>
 
+#include "server/base/clock.h"
+
 namespace vit {
 
-// What gRPC was asked to do, and tells of once when it is done. gRPC knows it
-// by its address, so it stays where it is until then.
+// Something that gRPC was asked to do, and whose end the loop reports once.
+// gRPC knows it by its address, so it stays where it is until then.
 class Event {
  public:
   virtual ~Event() = default;
-  // `ok` is false if it was not done, for its call has ended.
+  // `ok` is false if it was not done, because its call has ended.
   virtual void OnEvent(bool ok) = 0;
 };
 
-// A completion queue and the one thread that takes from it: that waits for the
-// sockets, reads the requests and is told what became of the answers. One, for
-// threads that share a queue take turns in waiting, and wake each other for it
-// several times a call.
+// Work that an EventLoop runs once it has nothing else to do.
+class IdleWork {
+ public:
+  virtual ~IdleWork() = default;
+  virtual void Run() = 0;
+};
+
+// A completion queue of gRPC and the one thread that takes from it. That thread
+// waits for the sockets, reads the requests, and learns what became of the
+// answers. It is one thread, because threads that share a queue take turns in
+// waiting and wake each other several times a call.
 class EventLoop {
  public:
-  explicit EventLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue);
+  // `index` tells the loops of a server apart.
+  explicit EventLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue,
+                     size_t index = 0);
 
   // Waits for the end of all calls, so grpc::Server::Shutdown comes first. From
   // here on no other thread may begin anything on a call.
@@ -34,40 +47,60 @@ class EventLoop {
   EventLoop& operator=(const EventLoop&) = delete;
 
   grpc::ServerCompletionQueue* queue() const { return queue_.get(); }
+  size_t index() const { return index_; }
 
-  // Begins to tell events. Once the server has started and the calls wait.
+  // Begins to report events. Once the server has started and the calls wait.
   void Start();
 
-  // Has the event told, with `ok`, once no other waits to be told; or, without
-  // it, as soon as a next one is put off or kMostBefore others were told. For
-  // work that would hold up the others. On the loop's thread.
-  void PutOff(Event* event);
-  static constexpr int kMostBefore = 16;
+  // Runs `work` once no event waits to be reported, or kMaxEventsBeforeIdleWork
+  // others were reported, however busy they keep the loop. One work at a time;
+  // a work that waits already stays where it is. On the loop's thread.
+  void RunWhenIdle(IdleWork* work);
+  static constexpr int kMaxEventsBeforeIdleWork = 16;
 
   // A call is made, to wait for a client, or goes. On the loop's thread, or
   // before it starts.
   void OnCallMade() { ++calls_; }
   void OnCallGone() { --calls_; }
 
+  // Asks the loop to show that it runs. Any thread but the loop's; one thread
+  // at a time. For a watchdog.
+  void Ping();
+  // How long the loop has not answered the last ping, or took to answer it.
+  Clock::duration Lag() const;
+
  private:
-  class StopEvent final : public Event {
+  // Calls a member function of the loop's.
+  class LoopEvent final : public Event {
    public:
-    explicit StopEvent(EventLoop* loop) : loop_(loop) {}
-    void OnEvent(bool /*ok*/) override { loop_->stopping_ = true; }
+    LoopEvent(EventLoop* loop, void (EventLoop::*then)())
+        : loop_(loop), then_(then) {}
+    void OnEvent(bool /*ok*/) override { (loop_->*then_)(); }
 
    private:
     EventLoop* const loop_;
+    void (EventLoop::* const then_)();
   };
 
   void Run();
+  void RunIdleWork();
+  void Stop() { stopping_ = true; }
+  void OnPing();
 
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
+  const size_t index_;
   std::thread thread_;
-  grpc::Alarm alarm_;
-  StopEvent stop_{this};
+  grpc::Alarm stop_alarm_;
+  LoopEvent stop_{this, &EventLoop::Stop};
+  // The watchdog's ping.
+  grpc::Alarm ping_alarm_;
+  LoopEvent ping_{this, &EventLoop::OnPing};
+  std::atomic<bool> pinged_{false};
+  std::atomic<Clock::rep> ping_time_{0};
+  std::atomic<Clock::rep> lag_{0};
   // The loop's thread's.
-  Event* put_off_ = nullptr;
-  int told_before_ = 0;  // since it was put off
+  IdleWork* idle_work_ = nullptr;
+  int events_before_idle_work_ = 0;
   int calls_ = 0;
   bool stopping_ = false;
 };

@@ -1,40 +1,39 @@
 #include "server/rpc/health_service.h"
 
-#include <string>
+#include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "server/rpc/call.h"
+#include "server/rpc/message.h"
 
 namespace vit {
 
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-class HealthService::CheckCall final
-    : public UnaryCall<HealthCheckRequest, HealthCheckResponse> {
+class HealthService::CheckHandler final : public CallHandler {
  public:
-  CheckCall(HealthService* health, EventLoop* loop)
-      : UnaryCall(loop), health_(health) {
-    health_->grpc_.RequestCheck(&context_, &request_, &writer_, queue(),
-                                loop->queue(), arrived());
-  }
+  CheckHandler(HealthService* health, Call* call)
+      : CallHandler(call), health_(health) {}
 
  private:
-  void Renew() override { Wait<CheckCall>(health_, loop()); }
-
-  void OnArrived() override {
-    Status status = HealthCheckResponse::UNKNOWN;
-    {
-      MutexLock lock(&health_->mutex_);
-      status = health_->Of(request_.service());
+  void OnMessage(grpc::ByteBuffer& message) override {
+    HealthCheckRequest request;
+    if (absl::Status s = ParseMessage(message, &request); !s.ok()) {
+      return call()->Finish(s);
     }
-    response_.set_status(status);
-    Finish(status == HealthCheckResponse::SERVICE_UNKNOWN
-               ? absl::NotFoundError(
-                     absl::StrCat("unknown service '", request_.service(), "'"))
-               : absl::OkStatus());
+    HealthCheckResponse response;
+    response.set_status(health_->Of(request.service()));
+    if (response.status() == HealthCheckResponse::SERVICE_UNKNOWN) {
+      return call()->Finish(absl::NotFoundError(
+          absl::StrCat("unknown service '", request.service(), "'")));
+    }
+    call()->FinishWith(SerializeMessage(response));
+  }
+
+  void OnClosed() override {
+    call()->Finish(absl::InvalidArgumentError("expected one message, got none"));
   }
 
   HealthService* const health_;
@@ -42,77 +41,107 @@ class HealthService::CheckCall final
 
 // Writes the status when it differs from what was written last, one write at a
 // time.
-class HealthService::WatchCall final : public Call {
+class HealthService::WatchHandler final : public CallHandler {
  public:
-  WatchCall(HealthService* health, EventLoop* loop)
-      : Call(loop), health_(health) {
-    health_->grpc_.RequestWatch(&context_, &request_, &writer_, queue(),
-                                loop->queue(), arrived());
-  }
-
-  const std::string& service() const { return request_.service(); }
+  WatchHandler(HealthService* health, Call* call)
+      : CallHandler(call), health_(health) {}
 
   // Under the service's lock.
-  void Tell(Status status) {
-    if (writing_ || finished_ || response_.status() == status) return;
-    writing_ = true;
-    response_.set_status(status);
-    writer_.Write(response_, written_.Begin());
+  void Tell() {
+    if (writing_ || finished_) return;
+    const Status status = health_->Of(request_.service());
+    if (response_.status() != status) {
+      writing_ = true;
+      response_.set_status(status);
+      call()->Write(SerializeMessage(response_), /*more=*/false);
+    } else if (ending_) {
+      Finish(absl::UnavailableError("server is shutting down"));
+    }
   }
 
  private:
-  void Renew() override { Wait<WatchCall>(health_, loop()); }
-
-  void OnArrived() override {
+  void OnMessage(grpc::ByteBuffer& message) override {
+    const absl::Status parsed = ParseMessage(message, &request_);
     MutexLock lock(&health_->mutex_);
+    if (!parsed.ok()) return Finish(parsed);
+    if (finished_) return;
     health_->watching_.insert(this);
-    Tell(health_->Of(service()));
+    Tell();
   }
 
-  void OnWritten(bool ok) {
+  void OnClosed() override {
+    MutexLock lock(&health_->mutex_);
+    Finish(absl::InvalidArgumentError("expected one message, got none"));
+  }
+
+  void OnWritten(bool ok) override {
     MutexLock lock(&health_->mutex_);
     writing_ = false;
-    if (ok) Tell(health_->Of(service()));
+    if (ok) Tell();
   }
 
-  // The only end of it: by the client, or with the server.
   void OnCancelled() override {
     MutexLock lock(&health_->mutex_);
-    finished_ = true;
+    Finish(absl::CancelledError());
+  }
+
+  // The last status is written first.
+  void OnDrain() override {
+    MutexLock lock(&health_->mutex_);
+    ending_ = true;
+    Tell();
+  }
+
+  // Under the service's lock.
+  void Finish(const absl::Status& status) {
+    if (std::exchange(finished_, true)) return;
     health_->watching_.erase(this);
-    writer_.Finish(grpc::Status::CANCELLED, finished());
+    call()->Finish(status);
   }
 
   HealthService* const health_;
   HealthCheckRequest request_;
-  grpc::ServerAsyncWriter<HealthCheckResponse> writer_{&context_};
-  Step written_{this, &WatchCall::OnWritten};
   // Guarded by the service's lock.
   HealthCheckResponse response_;
   bool writing_ = false;
+  bool ending_ = false;
   bool finished_ = false;
 };
 
-HealthService::HealthService(std::string service)
-    : service_(std::move(service)) {}
-
-void HealthService::Serve(EventLoop* loop) {
-  Wait<CheckCall>(this, loop);
-  Wait<WatchCall>(this, loop);
+HealthService::HealthService(ServingState* state,
+                             std::set<std::string> services)
+    : state_(state), services_(std::move(services)) {
+  state->AddListener([this] { TellWatchers(); });
 }
 
-void HealthService::SetNotServing() {
+void HealthService::AddMethods(MethodTable* methods) {
+  (*methods)["/grpc.health.v1.Health/Check"] = {
+      .new_handler = [this](Call* call) {
+        return std::make_unique<CheckHandler>(this, call);
+      }};
+  (*methods)["/grpc.health.v1.Health/Watch"] = {
+      .new_handler =
+          [this](Call* call) {
+            return std::make_unique<WatchHandler>(this, call);
+          },
+      .is_stream = true};
+}
+
+void HealthService::TellWatchers() {
   MutexLock lock(&mutex_);
-  serving_ = false;
-  for (WatchCall* call : watching_) call->Tell(Of(call->service()));
+  for (auto next = watching_.begin(); next != watching_.end();) {
+    // It may end, and so leave the set.
+    WatchHandler* handler = *next++;
+    handler->Tell();
+  }
 }
 
-HealthService::Status HealthService::Of(const std::string& service) {
-  if (!service.empty() && service != service_) {
+HealthService::Status HealthService::Of(const std::string& service) const {
+  if (!service.empty() && !services_.contains(service)) {
     return HealthCheckResponse::SERVICE_UNKNOWN;
   }
-  return serving_ ? HealthCheckResponse::SERVING
-                  : HealthCheckResponse::NOT_SERVING;
+  return state_->ready() ? HealthCheckResponse::SERVING
+                         : HealthCheckResponse::NOT_SERVING;
 }
 
 }  // namespace vit

@@ -8,19 +8,40 @@
 
 namespace vit {
 
-absl::StatusOr<Image> ToImage(const std::string& bytes, const ImageShape& shape,
-                              const std::string& field) {
-  if (bytes.size() != static_cast<size_t>(shape.size())) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        field, ": expected ", shape.size(), " bytes (", shape.height, " x ",
-        shape.width, " x ", shape.channels, "), got ", bytes.size()));
-  }
+namespace {
+
+absl::Status WrongSize(const std::string& field, size_t size,
+                       const ImageShape& shape) {
+  return absl::InvalidArgumentError(absl::StrCat(
+      field, ": expected ", shape.size(), " bytes (", shape.height, " x ",
+      shape.width, " x ", shape.channels, "), got ", size));
+}
+
+bool HasSize(const std::string& bytes, const ImageShape& shape) {
+  return bytes.size() == static_cast<size_t>(shape.size());
+}
+
+Image View(const std::string& bytes) {
   const auto* pixels = reinterpret_cast<const uint8_t*>(bytes.data());
   return Image{.pixels = std::span(pixels, bytes.size())};
 }
 
+}  // namespace
+
+absl::StatusOr<Image> ToImage(const std::string& bytes,
+                              const ImageShape& shape) {
+  if (!HasSize(bytes, shape)) return WrongSize("image", bytes.size(), shape);
+  return View(bytes);
+}
+
+absl::StatusOr<Image> ToImage(const std::string& bytes, const ImageShape& shape,
+                              int index) {
+  if (HasSize(bytes, shape)) return View(bytes);
+  return WrongSize(absl::StrCat("images[", index, "]"), bytes.size(), shape);
+}
+
 void FillResponse(const Prediction& prediction, const TaskTiming& timing,
-                  v1::ClassifyResponse* response) {
+                  Clock::duration total, v1::ClassifyResponse* response) {
   response->set_label(prediction.label);
   response->set_confidence(prediction.confidence());
   response->mutable_probabilities()->Assign(prediction.probabilities.begin(),
@@ -28,6 +49,7 @@ void FillResponse(const Prediction& prediction, const TaskTiming& timing,
   v1::Timing* out = response->mutable_timing();
   out->set_queue_seconds(Seconds(timing.queue));
   out->set_inference_seconds(Seconds(timing.inference));
+  out->set_total_seconds(Seconds(total));
   out->set_batch_size(timing.batch_size);
 }
 

@@ -2,23 +2,14 @@
 
 #include <prometheus/family.h>
 
+#include "server/telemetry/buckets.h"
+
 namespace vit {
 namespace {
 
 using prometheus::BuildCounter;
 using prometheus::BuildGauge;
 using prometheus::BuildHistogram;
-using prometheus::Histogram;
-
-// From a tenth of a millisecond, about one image's computation, to the longest
-// deadline that anyone sets; about three edges a factor of ten, which keeps
-// quantiles within the factor that alerts need.
-const Histogram::BucketBoundaries kSeconds = {
-    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02,
-    0.05,   0.1,    0.2,    0.5,   1,     2,     5,    10};
-
-const Histogram::BucketBoundaries kBatchSizes = {1,  2,  4,   8,   16,
-                                                 32, 64, 128, 256, 512};
 
 // The codes that the service's own documentation names; exported as zero from
 // the start, so that a rate over the first error is not lost.
@@ -27,6 +18,7 @@ constexpr std::array kDocumented = {
     absl::StatusCode::kCancelled,
     absl::StatusCode::kInvalidArgument,
     absl::StatusCode::kDeadlineExceeded,
+    absl::StatusCode::kNotFound,
     absl::StatusCode::kResourceExhausted,
     absl::StatusCode::kInternal,
     absl::StatusCode::kUnavailable,
@@ -35,6 +27,18 @@ constexpr std::array kDocumented = {
 // Google's names, as they are in the gRPC documentation.
 std::string CodeName(absl::StatusCode code) {
   return absl::StatusCodeToString(code);
+}
+
+// In the order of RpcObserver::Rule.
+constexpr std::array<const char*, RpcObserver::kRules> kRuleNames = {
+    "not_serving",      "unknown_method", "unauthenticated", "too_many_calls",
+    "too_many_streams", "method_busy",    "malformed",       "no_message",
+    "message_timeout",  "write_timeout",  "made_room",       "connection_limit",
+};
+
+prometheus::Gauge* AddGauge(prometheus::Registry* registry, const char* name,
+                            const char* help) {
+  return &BuildGauge().Name(name).Help(help).Register(*registry).Add({});
 }
 
 }  // namespace
@@ -53,8 +57,30 @@ const char* MethodName(Method method) {
   return "";
 }
 
-Metrics::Metrics(prometheus::Registry* registry, const ModelInfo& model,
-                 const std::map<std::string, std::string>& build) {
+Metrics::Metrics(prometheus::Registry* registry,
+                 const std::map<std::string, std::string>& build)
+    : families_(registry) {
+  AddRequests(registry);
+  AddRefusals(registry);
+  AddReloads(registry);
+  calls_ = AddGauge(registry, "vit_calls_in_flight",
+                    "Calls under way, streams and health watches included");
+  connections_ =
+      AddGauge(registry, "vit_connections", "Open connections of gRPC");
+  loop_lag_ = AddGauge(registry, "vit_event_loop_lag_seconds",
+                       "How long the slowest event loop took to answer when it "
+                       "was last asked");
+  oldest_wait_ = AddGauge(registry, "vit_queue_oldest_wait_seconds",
+                          "How long the image that waits longest has waited");
+  BuildGauge()
+      .Name("vit_build_info")
+      .Help("How the server was built; always 1")
+      .Register(*registry)
+      .Add(build)
+      .Set(1);
+}
+
+void Metrics::AddRequests(prometheus::Registry* registry) {
   auto& requests = BuildCounter()
                        .Name("vit_requests_total")
                        .Help(
@@ -76,84 +102,35 @@ Metrics::Metrics(prometheus::Registry* registry, const ModelInfo& model,
       mine.requests[static_cast<size_t>(code)] = &requests.Add(
           {{"method", MethodName(method)}, {"code", CodeName(code)}});
     }
-    mine.duration = &durations.Add({{"method", MethodName(method)}}, kSeconds);
+    mine.duration =
+        &durations.Add({{"method", MethodName(method)}}, DurationBuckets());
   }
+}
 
-  auto& stages = BuildHistogram()
-                     .Name("vit_stage_duration_seconds")
-                     .Help(
-                         "Where time goes: queue, an image's wait for a "
-                         "worker; inference, a batch's computation; "
-                         "respond, from there to the answer's hand-over")
-                     .Register(*registry);
-  queue_ = &stages.Add({{"stage", "queue"}}, kSeconds);
-  inference_ = &stages.Add({{"stage", "inference"}}, kSeconds);
-  respond_ = &stages.Add({{"stage", "respond"}}, kSeconds);
-  batch_size_ = &BuildHistogram()
-                     .Name("vit_batch_size")
-                     .Help("Images computed together")
-                     .Register(*registry)
-                     .Add({}, kBatchSizes);
-  queue_depth_ = &BuildGauge()
-                      .Name("vit_queue_depth")
-                      .Help("Images waiting for a worker")
-                      .Register(*registry)
-                      .Add({});
-  cost_per_image_ = &BuildGauge()
-                         .Name("vit_batch_image_cost_seconds")
-                         .Help(
-                             "What each image adds to the time that a worker "
-                             "is expected to be busy with a batch; 0: not "
-                             "learned yet")
-                         .Register(*registry)
-                         .Add({});
-  cost_per_batch_ = &BuildGauge()
-                         .Name("vit_batch_fixed_cost_seconds")
-                         .Help(
-                             "The part of that time that does not depend on "
-                             "the number of images")
-                         .Register(*registry)
-                         .Add({});
-  images_ = &BuildCounter()
-                 .Name("vit_images_total")
-                 .Help("Images computed")
-                 .Register(*registry)
-                 .Add({});
-  auto& rejected = BuildCounter()
-                       .Name("vit_rejected_images_total")
-                       .Help(
-                           "Images not accepted, because the queue was full or "
-                           "they would have been late for their deadline")
-                       .Register(*registry);
-  full_ = &rejected.Add({{"reason", "full"}});
-  late_ = &rejected.Add({{"reason", "late"}});
-  auto& dropped = BuildCounter()
-                      .Name("vit_dropped_images_total")
+void Metrics::AddRefusals(prometheus::Registry* registry) {
+  auto& refused = BuildCounter()
+                      .Name("vit_refused_total")
                       .Help(
-                          "Images accepted but not computed, because the "
-                          "deadline passed or the client went away")
+                          "Calls and connections that were refused or cut "
+                          "off before a model had to do with them, by rule")
                       .Register(*registry);
-  expired_ = &dropped.Add({{"reason", "expired"}});
-  cancelled_ = &dropped.Add({{"reason", "cancelled"}});
-  auto& predictions = BuildCounter()
-                          .Name("vit_predictions_total")
-                          .Help("Images classified, by predicted label")
-                          .Register(*registry);
-  for (const std::string& label : model.labels) {
-    predictions_.push_back(&predictions.Add({{"label", label}}));
+  for (size_t rule = 0; rule < kRules; ++rule) {
+    refused_[rule] = &refused.Add({{"rule", kRuleNames[rule]}});
   }
-  BuildGauge()
-      .Name("vit_model_info")
-      .Help("The loaded model; always 1")
-      .Register(*registry)
-      .Add({{"name", model.name}, {"version", model.version}})
-      .Set(1);
-  BuildGauge()
-      .Name("vit_build_info")
-      .Help("How the server was built; always 1")
-      .Register(*registry)
-      .Add(build)
-      .Set(1);
+}
+
+void Metrics::AddReloads(prometheus::Registry* registry) {
+  auto& reloads = BuildCounter()
+                      .Name("vit_model_reloads_total")
+                      .Help(
+                          "Versions of models that reloads loaded, refused or "
+                          "retired; failed: reloads that could not read the "
+                          "disk")
+                      .Register(*registry);
+  loaded_ = &reloads.Add({{"outcome", "loaded"}});
+  model_refused_ = &reloads.Add({{"outcome", "refused"}});
+  retired_ = &reloads.Add({{"outcome", "retired"}});
+  reload_failed_ = &reloads.Add({{"outcome", "failed"}});
 }
 
 void Metrics::OnRequest(Method method, absl::StatusCode code,
@@ -163,37 +140,41 @@ void Metrics::OnRequest(Method method, absl::StatusCode code,
   mine.duration->Observe(Seconds(duration));
 }
 
-void Metrics::OnPrediction(int label, Clock::duration respond) {
-  predictions_[label]->Increment();
-  respond_->Observe(Seconds(respond));
+std::shared_ptr<ModelMetrics> Metrics::ForModel(const ModelInfo& model) {
+  MutexLock lock(&mutex_);
+  std::weak_ptr<ModelMetrics>& known = models_[{model.name, model.version}];
+  std::shared_ptr<ModelMetrics> metrics = known.lock();
+  if (metrics == nullptr) {
+    metrics = std::make_shared<ModelMetrics>(&families_, model);
+    known = metrics;
+  }
+  return metrics;
 }
 
-void Metrics::OnRejected(Rejection reason, size_t tasks) {
-  (reason == Rejection::kFull ? full_ : late_)
-      ->Increment(static_cast<double>(tasks));
+void Metrics::OnHeartbeat(Clock::duration loop_lag,
+                          Clock::duration oldest_wait) {
+  loop_lag_->Set(Seconds(loop_lag));
+  oldest_wait_->Set(Seconds(oldest_wait));
 }
 
-void Metrics::OnQueueDepth(size_t waiting) {
-  queue_depth_->Set(static_cast<double>(waiting));
+void Metrics::OnReload(size_t loaded, size_t refused, size_t retired) {
+  loaded_->Increment(static_cast<double>(loaded));
+  model_refused_->Increment(static_cast<double>(refused));
+  retired_->Increment(static_cast<double>(retired));
 }
 
-void Metrics::OnTaken(Clock::duration queued) {
-  queue_->Observe(Seconds(queued));
+void Metrics::OnReloadFailed() { reload_failed_->Increment(); }
+
+void Metrics::OnRefused(Rule rule) {
+  refused_[static_cast<size_t>(rule)]->Increment();
 }
 
-void Metrics::OnDropped(Drop reason) {
-  (reason == Drop::kExpired ? expired_ : cancelled_)->Increment();
+void Metrics::OnCalls(size_t in_flight) {
+  calls_->Set(static_cast<double>(in_flight));
 }
 
-void Metrics::OnBatch(size_t size, Clock::duration inference) {
-  batch_size_->Observe(static_cast<double>(size));
-  inference_->Observe(Seconds(inference));
-  images_->Increment(static_cast<double>(size));
-}
-
-void Metrics::OnCost(const BatchCost& cost) {
-  cost_per_image_->Set(Seconds(cost.per_image));
-  cost_per_batch_->Set(Seconds(cost.per_batch));
+void Metrics::OnConnections(size_t open) {
+  connections_->Set(static_cast<double>(open));
 }
 
 }  // namespace vit

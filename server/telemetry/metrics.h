@@ -8,12 +8,17 @@
 
 #include <array>
 #include <map>
+#include <memory>
 #include <string>
-#include <vector>
+#include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "model/classifier.h"
-#include "server/batching/batch_scheduler.h"
+#include "server/base/clock.h"
+#include "server/base/mutex.h"
+#include "server/base/rpc_observer.h"
+#include "server/telemetry/model_metrics.h"
 
 namespace vit {
 
@@ -29,25 +34,31 @@ const char* MethodName(Method method);
 // from the start. Base units: seconds, bytes.
 //
 // Thread-safe. The registry outlives it.
-class Metrics : public BatchObserver {
+class Metrics : public RpcObserver {
  public:
   // `build` labels vit_build_info: version, compiler and the like.
-  Metrics(prometheus::Registry* registry, const ModelInfo& model,
+  Metrics(prometheus::Registry* registry,
           const std::map<std::string, std::string>& build);
 
   // One call is over. For ClassifyStream: one message of it is answered.
   void OnRequest(Method method, absl::StatusCode code,
                  Clock::duration duration);
-  // An answer with this label is on its way; `respond` is the time from the
-  // end of the batch until the answer was handed to gRPC.
-  void OnPrediction(int label, Clock::duration respond);
 
-  void OnRejected(Rejection reason, size_t tasks) override;
-  void OnQueueDepth(size_t waiting) override;
-  void OnTaken(Clock::duration queued) override;
-  void OnDropped(Drop reason) override;
-  void OnBatch(size_t size, Clock::duration inference) override;
-  void OnCost(const BatchCost& cost) override;
+  // What is counted for one version of a model; its series go with the last
+  // reference. Two queues of the same version share one.
+  std::shared_ptr<ModelMetrics> ForModel(const ModelInfo& model)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // How the watchdog finds the server.
+  void OnHeartbeat(Clock::duration loop_lag, Clock::duration oldest_wait);
+
+  // A reload of the models did so much; or could not read the disk.
+  void OnReload(size_t loaded, size_t refused, size_t retired);
+  void OnReloadFailed();
+
+  void OnRefused(Rule rule) override;
+  void OnCalls(size_t in_flight) override;
+  void OnConnections(size_t open) override;
 
  private:
   static constexpr size_t kCodes = 17;  // absl::StatusCode, 0 to 16
@@ -57,20 +68,26 @@ class Metrics : public BatchObserver {
     prometheus::Histogram* duration;
   };
 
+  void AddRequests(prometheus::Registry* registry);
+  void AddRefusals(prometheus::Registry* registry);
+  void AddReloads(prometheus::Registry* registry);
+
+  ModelFamilies families_;
   std::array<PerMethod, kMethods.size()> methods_;
-  prometheus::Histogram* queue_;
-  prometheus::Histogram* inference_;
-  prometheus::Histogram* respond_;
-  prometheus::Histogram* batch_size_;
-  prometheus::Gauge* queue_depth_;
-  prometheus::Gauge* cost_per_image_;
-  prometheus::Gauge* cost_per_batch_;
-  prometheus::Counter* images_;
-  prometheus::Counter* full_;
-  prometheus::Counter* late_;
-  prometheus::Counter* expired_;
-  prometheus::Counter* cancelled_;
-  std::vector<prometheus::Counter*> predictions_;  // one a class
+  std::array<prometheus::Counter*, kRules> refused_{};
+  prometheus::Counter* loaded_;
+  prometheus::Counter* model_refused_;
+  prometheus::Counter* retired_;
+  prometheus::Counter* reload_failed_;
+  prometheus::Gauge* calls_;
+  prometheus::Gauge* connections_;
+  prometheus::Gauge* loop_lag_;
+  prometheus::Gauge* oldest_wait_;
+
+  Mutex mutex_;
+  // By name and version.
+  std::map<std::pair<std::string, std::string>, std::weak_ptr<ModelMetrics>>
+      models_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace vit

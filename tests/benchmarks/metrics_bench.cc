@@ -5,6 +5,7 @@
 #include <prometheus/registry.h>
 
 #include <chrono>
+#include <memory>
 #include <string>
 
 #include "server/telemetry/metrics.h"
@@ -22,17 +23,19 @@ ModelInfo TenClasses() {
 
 void MetricsOfRequest(benchmark::State& state) {
   static prometheus::Registry registry;
-  static Metrics metrics(&registry, TenClasses(), {});
+  static Metrics metrics(&registry, {});
+  static const std::shared_ptr<ModelMetrics> model =
+      metrics.ForModel(TenClasses());
   constexpr std::chrono::microseconds kStage{100};
   int image = 0;
   for (auto _ : state) {
-    metrics.OnQueueDepth(1);
+    model->OnQueueDepth(1);
     if (++image % kBatch == 0) {
-      metrics.OnQueueDepth(0);
-      metrics.OnBatch(kBatch, kStage);
+      model->OnQueueDepth(0);
+      model->OnBatch(kBatch, kStage, BatchObserver::Leaving::kFull);
     }
-    metrics.OnTaken(kStage);
-    metrics.OnPrediction(image % 10, kStage);
+    model->OnTaken(kStage);
+    model->OnPrediction(image % 10, kStage);
     metrics.OnRequest(Method::kClassify, absl::StatusCode::kOk, kStage);
   }
   state.SetItemsProcessed(state.iterations());

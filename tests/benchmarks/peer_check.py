@@ -56,6 +56,7 @@ def _ask_server(precision: str, images: np.ndarray) -> np.ndarray:
     request_type = messages["vit.v1.ClassifyBatchRequest"]
     response_type = messages["vit.v1.ClassifyBatchResponse"]
     command = [ROOT / "build/release/bin/vit-server", "--address=127.0.0.1:0", "--http_address=127.0.0.1:0"]
+    command += ["--admin_address=", "--debug_address="]
     with tempfile.NamedTemporaryFile("w") as log:
         server = subprocess.Popen([*command, f"--precision={precision}"], stderr=log, cwd=ROOT)
         try:

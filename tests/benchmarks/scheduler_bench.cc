@@ -14,7 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "model/engine.h"
-#include "server/batching/batch_scheduler.h"
+#include "server/batching/worker_pool.h"
 #include "server/telemetry/metrics.h"
 #include "tests/benchmarks/least.h"
 #include "tests/model/model_builder.h"
@@ -66,7 +66,7 @@ class CountedTask : public BatchTask {
             const TaskTiming& timing) override {
     const Clock::time_point now = Clock::now();
     if (metrics != nullptr && prediction != nullptr) {
-      metrics->OnPrediction(prediction->label, now - timing.finished);
+      model->OnPrediction(prediction->label, now - timing.finished);
       metrics->OnRequest(Method::kClassify, status.code(), now - submitted);
     }
     burst->OnDone();
@@ -74,6 +74,7 @@ class CountedTask : public BatchTask {
 
   Burst* burst = nullptr;
   Metrics* metrics = nullptr;
+  ModelMetrics* model = nullptr;
   Clock::time_point submitted;
 };
 
@@ -88,8 +89,9 @@ void RunBursts(benchmark::State& state, const NewClassifier& new_classifier,
     return state.SkipWithError("cannot make a classifier");
   }
   prometheus::Registry registry;
-  Metrics metrics(&registry, classifiers.back()->info(), {});
-  Metrics* const counted_by = with_metrics ? &metrics : nullptr;
+  Metrics metrics(&registry, {});
+  const std::shared_ptr<ModelMetrics> model =
+      metrics.ForModel(classifiers.back()->info());
   const auto bytes = testing::RandomImages(testing::MnistConfig().image,
                                            static_cast<int>(count));
   const std::vector<Image> images = testing::Views(bytes);
@@ -98,17 +100,20 @@ void RunBursts(benchmark::State& state, const NewClassifier& new_classifier,
   for (size_t i = 0; i < count; ++i) {
     tasks[i].image = images[i];
     tasks[i].burst = &burst;
-    tasks[i].metrics = counted_by;
+    tasks[i].metrics = with_metrics ? &metrics : nullptr;
+    tasks[i].model = model.get();
   }
-  BatchScheduler scheduler({.policy = {.max_batch_size = 32},
-                            .max_queue_size = 1024,
-                            .durations = {}},
-                           std::move(classifiers), counted_by);
+  WorkerPool pool(/*workers=*/1, /*max_batch_size=*/32);
+  ModelQueueOptions options;
+  options.policy.max_batch_size = 32;
+  const std::shared_ptr<ModelQueue> queue =
+      ModelQueue::Create(&pool, options, std::move(classifiers),
+                         with_metrics ? model : nullptr);
   for (auto _ : state) {
     burst.Expect(tasks.size());
     for (CountedTask& task : tasks) {
-      task.submitted = Clock::now();
-      if (!scheduler.Submit(&task, task.submitted).ok()) {
+      task.arrival = task.submitted = Clock::now();
+      if (!queue->Submit(&task).ok()) {
         return state.SkipWithError("a task was rejected");
       }
     }

@@ -279,7 +279,7 @@ def image_mb() -> float | None:
 def start_ms() -> float:
     """From the start of the process to /readyz 200."""
     port = free_port()
-    command = [ghz.VIT_SERVER[0], "--address=127.0.0.1:0", f"--http_address=127.0.0.1:{port}"]
+    command = [*ghz.VIT_SERVER, f"--http_address=127.0.0.1:{port}"]
     started = time.perf_counter()
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ghz.ROOT)
     try:

@@ -40,7 +40,8 @@ const std::vector<std::string>& PatientServer() {
 // One worker that computes image by image, and a call that takes it a second.
 const std::vector<std::string>& SlowServer() {
   static const auto& flags = *new std::vector<std::string>{
-      "--workers=1", "--max_batch_size=1", "--max_queue_size=5000"};
+      "--workers=1", "--max_batch_size=1", "--max_queue_size=5000",
+      "--max_images_per_call=5000"};
   return flags;
 }
 constexpr int kLongBatch = 5000;

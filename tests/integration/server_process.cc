@@ -8,12 +8,14 @@
 #include <httplib.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <mutex>
 #include <sstream>
 #include <utility>
+#include <vector>
 
 namespace vit::testing {
 namespace {
@@ -60,17 +62,23 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
                                    arguments);
 }
 
-std::vector<std::string> ServerCommand(const std::vector<std::string>& flags) {
-  std::vector<std::string> command = {
-      VIT_BIN_DIR "/vit-server", "--model=" + ModelPath(),
-      "--address=127.0.0.1:0", "--http_address=127.0.0.1:0"};
+std::vector<std::string> ServerCommand(
+    const std::vector<std::string>& flags,
+    const std::vector<std::string>& launcher) {
+  std::vector<std::string> command = launcher;
+  command.insert(command.end(),
+                 {VIT_BIN_DIR "/vit-server", "--model=" + ModelPath(),
+                  "--address=127.0.0.1:0", "--http_address=127.0.0.1:0",
+                  "--admin_address=127.0.0.1:0", "--debug_address=127.0.0.1:0",
+                  "--lame_duck_seconds=0"});
   command.insert(command.end(), flags.begin(), flags.end());
   return command;
 }
 
 ServerProcess::ServerProcess(const std::vector<std::string>& flags,
-                             const std::vector<std::string>& environment)
-    : process_(ServerCommand(flags), environment) {
+                             const std::vector<std::string>& environment,
+                             const std::vector<std::string>& launcher)
+    : process_(ServerCommand(flags, launcher), environment) {
   http_address_ =
       WordAfter(process_.WaitForLine("HTTP listening on "), "listening on ");
   grpc_address_ =
@@ -104,14 +112,31 @@ ServerProcess::HttpAnswer ServerProcess::HttpGet(
 }
 
 double ServerProcess::Metric(const std::string& series) const {
-  std::istringstream lines(HttpGet("/metrics").body);
-  std::string line;
-  while (std::getline(lines, line)) {
-    if (line.starts_with(series + " ")) {
-      return std::strtod(line.c_str() + series.size(), nullptr);
+  const size_t brace = series.find('{');
+  const std::string name = series.substr(0, brace);
+  std::vector<std::string> labels;
+  if (brace != std::string::npos) {
+    std::istringstream list(series.substr(brace + 1, series.size() - brace - 2));
+    for (std::string label; std::getline(list, label, ',');) {
+      labels.push_back(label);
     }
   }
-  return std::nan("");
+  double sum = std::nan("");
+  std::istringstream lines(HttpGet("/metrics").body);
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with(name + "{") && !line.starts_with(name + " ")) {
+      continue;
+    }
+    const bool matches =
+        std::all_of(labels.begin(), labels.end(), [&](const auto& label) {
+          return line.find(label) != std::string::npos;
+        });
+    if (!matches) continue;
+    const double value =
+        std::strtod(line.c_str() + line.rfind(' '), nullptr);
+    sum = std::isnan(sum) ? value : sum + value;
+  }
+  return sum;
 }
 
 bool ServerProcess::WaitForMetric(const std::string& series,

@@ -32,8 +32,11 @@ void SetPatience(grpc::ClientContext* context);
 std::shared_ptr<grpc::Channel> NewChannel(const std::string& address);
 
 // The command that starts the server with the shipped weights on ports of the
-// system's choice; `flags` come after and win.
-std::vector<std::string> ServerCommand(const std::vector<std::string>& flags);
+// system's choice; `flags` come after and win. `launcher`, if any, is a command
+// that ends as the command that follows it, such as {"nice"}.
+std::vector<std::string> ServerCommand(
+    const std::vector<std::string>& flags,
+    const std::vector<std::string>& launcher = {});
 
 // A real vit-server on ports of the system's choice. Thread-safe but for what
 // has to do with the process: ready, Signal, Wait, Terminate and process.
@@ -47,7 +50,8 @@ class ServerProcess {
   // Starts the server and waits until it says that it is ready. If it does not
   // become so, the test fails and ready() is false.
   explicit ServerProcess(const std::vector<std::string>& flags = {},
-                         const std::vector<std::string>& environment = {});
+                         const std::vector<std::string>& environment = {},
+                         const std::vector<std::string>& launcher = {});
 
   bool ready() const { return stub_ != nullptr; }
   const std::string& grpc_address() const { return grpc_address_; }
@@ -62,8 +66,9 @@ class ServerProcess {
 
   HttpAnswer HttpGet(const std::string& path) const;
 
-  // The value of one series of /metrics, named as it is written there, such as
-  // `vit_requests_total{code="OK",method="Classify"}`; NaN if there is none.
+  // The sum of the series of /metrics that have this name and these labels, and
+  // perhaps others, such as `vit_requests_total{code="OK",method="Classify"}`;
+  // NaN if there is none.
   double Metric(const std::string& series) const;
 
   // Waits until the series has at least this value.

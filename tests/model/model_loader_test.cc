@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <span>
 
 #include "model/self_check.h"
 #include "tests/model/model_builder.h"
@@ -102,8 +103,15 @@ TEST(ModelLoaderTest, EveryWorkerHasAClassifier) {
   const auto loaded = LoadModel({.model = kFloatOnly, .max_batch_size = 3}, 4);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   ASSERT_EQ(loaded->classifiers.size(), 4);
-  for (const auto& classifier : loaded->classifiers) {
-    EXPECT_EQ(classifier->max_batch_size(), 3);
+  const std::vector<uint8_t> blank(loaded->model->info().image.size());
+  const Image image = {.pixels = blank};
+  std::vector<Prediction> predictions(5);
+  for (size_t i = 0; i < 4; ++i) {
+    Classifier& classifier = *loaded->classifiers[i];
+    EXPECT_EQ(classifier.max_batch_size(), 3);
+    ASSERT_TRUE(
+        classifier.Classify({&image, 1}, std::span(&predictions[i], 1)).ok());
+    EXPECT_EQ(predictions[i].logits, predictions[0].logits);
   }
 }
 

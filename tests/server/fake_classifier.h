@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -32,6 +33,11 @@ class FakeControl {
     std::lock_guard lock(mutex_);
     failure_ = std::move(status);
   }
+  // Every batch calls this, which throws, from now on; null: none does.
+  void Throw(std::function<void()> thrower) {
+    std::lock_guard lock(mutex_);
+    thrower_ = std::move(thrower);
+  }
   // Waits until this many batches have begun.
   void WaitForBatches(size_t count) {
     std::unique_lock lock(mutex_);
@@ -57,6 +63,7 @@ class FakeControl {
     for (const Image& image : images) computed_.push_back(image.pixels[0]);
     changed_.notify_all();
     changed_.wait(lock, [&] { return open_; });
+    if (thrower_) thrower_();
     // Its own, for ThreadSanitizer does not see the owners counted.
     return absl::Status(failure_.code(), failure_.message());
   }
@@ -65,6 +72,7 @@ class FakeControl {
   std::condition_variable changed_;
   bool open_ = true;
   absl::Status failure_;
+  std::function<void()> thrower_;
   std::vector<size_t> batch_sizes_;
   std::vector<int> computed_;
 };

@@ -1,9 +1,11 @@
 #include "server/server.h"
 
 #include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
 
 #include <chrono>
 #include <future>
+#include <new>
 #include <numeric>
 #include <thread>
 #include <vector>
@@ -18,7 +20,26 @@ using ::testing::HasSubstr;
 using testing::HttpAnswer;
 using ::testing::StartsWith;
 
-using ServerTest = testing::ServerFixture;
+class ServerTest : public testing::ServerFixture {
+ protected:
+  // Calls any method with any bytes.
+  grpc::Status Raw(const std::string& method, const std::string& bytes,
+                   grpc::ClientContext* context) {
+    grpc::GenericStub stub(channel_);
+    grpc::CompletionQueue queue;
+    const grpc::Slice slice(bytes);
+    const grpc::ByteBuffer request(&slice, 1);
+    const auto call = stub.PrepareUnaryCall(context, method, request, &queue);
+    grpc::ByteBuffer response;
+    grpc::Status status;
+    call->StartCall();
+    call->Finish(&response, &status, nullptr);
+    void* tag = nullptr;
+    bool ok = false;
+    EXPECT_TRUE(queue.Next(&tag, &ok));
+    return status;
+  }
+};
 
 // A call that runs beside the test.
 struct BackgroundCall {
@@ -162,7 +183,7 @@ TEST_F(ServerTest, AFullQueueRejectsWithResourceExhausted) {
   while (rejected.ok()) {
     grpc::ClientContext context;
     v1::ClassifyBatchResponse response;
-    if (Metrics().find("vit_queue_depth 8") == std::string::npos) continue;
+    if (Metrics().find("vit_queue_depth{model=\"fake\",version=\"7\"} 8") == std::string::npos) continue;
     rejected = stub_->ClassifyBatch(&context, fill, &response);
   }
   EXPECT_EQ(rejected.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
@@ -187,9 +208,9 @@ TEST_F(ServerTest, AFullQueueTellsWhenToComeAgain) {
       return stub_->ClassifyBatch(&context, request, &results);
     });
   };
-  // Not by Classify: what is known to be quick may be computed by the thread
-  // that receives, which the gate must not hold.
-  auto computing = start_batch(1);
+  // Not one image: what is known to be quick may be computed by the thread that
+  // receives, which the gate must not hold.
+  auto computing = start_batch(2);
   control_->WaitForBatches(11);
   auto filling = start_batch(16);
   WaitForQueue(16);
@@ -270,8 +291,8 @@ TEST_F(ServerTest, EveryAnswerIsCountedByMethodAndCode) {
   EXPECT_THAT(metrics, HasSubstr("{code=\"OK\",method=\"Classify\"} 1"));
   EXPECT_THAT(metrics,
               HasSubstr("{code=\"INVALID_ARGUMENT\",method=\"Classify\"} 1"));
-  EXPECT_THAT(metrics, HasSubstr("vit_predictions_total{label=\"4\"} 1"));
-  EXPECT_THAT(metrics, HasSubstr("vit_images_total 1"));
+  EXPECT_THAT(metrics, HasSubstr("vit_predictions_total{label=\"4\",model=\"fake\",version=\"7\"} 1"));
+  EXPECT_THAT(metrics, HasSubstr("vit_images_total{model=\"fake\",version=\"7\"} 1"));
 }
 
 TEST_F(ServerTest, DrainingFinishesWhatWasAcceptedAndIsNotReady) {
@@ -295,17 +316,139 @@ TEST_F(ServerTest, DrainingFinishesWhatWasAcceptedAndIsNotReady) {
 
 TEST_F(ServerTest, ATakenPortIsAnError) {
   StartServer();
-  ServerOptions options;
+  ServerOptions options = options_;
   options.address = "127.0.0.1:" + std::to_string(server_->port());
-  options.max_batch_size = 1;
-  options.max_queue_size = 1;
-  prometheus::Registry registry;
   const absl::Status status =
-      Server::Start(options, testing::FakeClassifiers(control_, 1), {},
-                    &registry, http_.get())
-          .status();
+      Server::Start(options, Parts(queue_->info())).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(status.message(), HasSubstr(options.address));
+}
+
+TEST_F(ServerTest, AnUnknownMethodIsUnimplementedAndCounted) {
+  StartServer();
+  grpc::ClientContext context;
+  const grpc::Status status = Raw("/vit.v1.Classifier/Paint", "", &context);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("/vit.v1.Classifier/Paint"));
+  EXPECT_THAT(Metrics(),
+              HasSubstr("vit_refused_total{rule=\"unknown_method\"} 1"));
+}
+
+TEST_F(ServerTest, WhatIsNoMessageIsInvalidAndCounted) {
+  StartServer();
+  grpc::ClientContext context;
+  const grpc::Status status =
+      Raw("/vit.v1.Classifier/Classify", "\xff\xff\xff", &context);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("vit.v1.ClassifyRequest"));
+  EXPECT_THAT(Metrics(), HasSubstr("vit_refused_total{rule=\"malformed\"} 1"));
+}
+
+TEST_F(ServerTest, AnUnknownModelIsNotFound) {
+  StartServer();
+  v1::ClassifyRequest request = Request(1);
+  request.set_model("cat");
+  v1::ClassifyResponse response;
+  grpc::ClientContext context;
+  const grpc::Status status = stub_->Classify(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_THAT(status.error_message(), HasSubstr("there is: fake"));
+}
+
+// gRPC would inflate it before it looks at its size.
+TEST_F(ServerTest, ACompressedMessageIsRefused) {
+  StartServer();
+  grpc::ClientContext context;
+  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  v1::ClassifyBatchRequest request;
+  for (int i = 0; i < 50; ++i) request.add_images(FakeImage(0));
+  v1::ClassifyBatchResponse response;
+  EXPECT_EQ(stub_->ClassifyBatch(&context, request, &response).error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
+  v1::ClassifyResponse honest;
+  EXPECT_TRUE(Classify(1, &honest).ok());
+}
+
+TEST_F(ServerTest, OutOfMemoryFailsTheCallAndTheServerGoesOn) {
+  StartServer();
+  control_->Throw([] { throw std::bad_alloc(); });
+  v1::ClassifyResponse response;
+  EXPECT_EQ(Classify(1, &response).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  control_->Throw(nullptr);
+  EXPECT_TRUE(Classify(1, &response).ok());
+}
+
+TEST_F(ServerTest, MoreExplanationsThanAllowedAtOnceAreRefused) {
+  options_.max_explanations = 1;
+  StartServer();
+  control_->ShutGate();
+  grpc::ClientContext first_context;
+  v1::ExplainRequest request;
+  request.set_image(FakeImage(3));
+  auto first = std::async(std::launch::async, [&] {
+    v1::ExplainResponse response;
+    return stub_->Explain(&first_context, request, &response);
+  });
+  control_->WaitForBatches(1);
+  grpc::ClientContext context;
+  v1::ExplainResponse response;
+  const grpc::Status refused = stub_->Explain(&context, request, &response);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  control_->OpenGate();
+  EXPECT_TRUE(first.get().ok());
+}
+
+TEST_F(ServerTest, AFailedImageEndsItsClassifyBatchWithoutComputingTheRest) {
+  options_.max_batch_size = 2;
+  StartServer();
+  control_->ShutGate();
+  auto call = std::async(std::launch::async, [&] {
+    grpc::ClientContext context;
+    v1::ClassifyBatchRequest request;
+    for (int i = 0; i < 8; ++i) request.add_images(FakeImage(i));
+    v1::ClassifyBatchResponse response;
+    return stub_->ClassifyBatch(&context, request, &response);
+  });
+  control_->WaitForBatches(1);
+  control_->FailWith(absl::InternalError("no luck"));
+  control_->OpenGate();
+  EXPECT_EQ(call.get().error_code(), grpc::StatusCode::INTERNAL);
+  server_->Drain();
+  EXPECT_THAT(control_->batch_sizes(), ::testing::ElementsAre(2));
+}
+
+TEST_F(ServerTest, ACallWithoutADeadlineHasTheDefaultOne) {
+  options_.default_deadline_ms = 20;
+  StartServer();
+  control_->ShutGate();
+  const auto computing = StartCall(stub_.get(), Request(1));
+  control_->WaitForBatches(1);
+  const auto waiting = StartCall(stub_.get(), Request(2));
+  WaitForQueue(1);
+  // The first has begun, so it is computed; what waits is late by then.
+  const Clock::time_point late = Clock::now() + std::chrono::milliseconds(20);
+  while (Clock::now() < late) std::this_thread::yield();
+  control_->OpenGate();
+  EXPECT_TRUE(computing->status.get().ok());
+  EXPECT_EQ(waiting->status.get().error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+}
+
+TEST_F(ServerTest, BeyondTheLimitAConnectionIsClosedAndCounted) {
+  options_.max_connections = 1;
+  StartServer();
+  v1::ClassifyResponse response;
+  ASSERT_TRUE(Classify(1, &response).ok());
+  // The first has just been heard of, so it keeps its place.
+  const auto other = v1::Classifier::NewStub(Connect());
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::milliseconds(500));
+  EXPECT_FALSE(other->Classify(&context, Request(2), &response).ok());
+  EXPECT_THAT(
+      Metrics(),
+      ::testing::Not(HasSubstr("vit_refused_total{rule=\"connection_limit\"} 0")));
 }
 
 }  // namespace

@@ -94,26 +94,26 @@ void ExpectDoneAfter(Clock::duration expected, const LoadView& load,
                      size_t count = 1) {
   const BatchPolicyOptions options = WithDelay({});
   EXPECT_EQ(Admit(options, load, kCost, count, expected).verdict,
-            Admission::Verdict::kAdmitted);
-  const Admission late =
+            AdmissionDecision::Verdict::kAdmitted);
+  const AdmissionDecision late =
       Admit(options, load, kCost, count, expected - milliseconds(3));
-  EXPECT_EQ(late.verdict, Admission::Verdict::kLate);
+  EXPECT_EQ(late.verdict, AdmissionDecision::Verdict::kLate);
   EXPECT_EQ(late.expected, expected);
-  EXPECT_EQ(late.retry_after, milliseconds(3));
+  EXPECT_EQ(late.retry_after, Clock::duration(0));
 }
 
 TEST(AdmitTest, WithoutACostNothingIsLate) {
   LoadView load = kBusy;
   load.waiting = 50;
   EXPECT_EQ(Admit(WithDelay({}), load, std::nullopt, 1, kNoTime).verdict,
-            Admission::Verdict::kAdmitted);
+            AdmissionDecision::Verdict::kAdmitted);
 }
 
 TEST(AdmitTest, AnIdleServerTakesWhateverFits) {
   LoadView load = kBusy;
   load.free_workers = 1;
   EXPECT_EQ(Admit(WithDelay({}), load, kCost, 100, kNoTime).verdict,
-            Admission::Verdict::kAdmitted);
+            AdmissionDecision::Verdict::kAdmitted);
 }
 
 TEST(AdmitTest, ATaskWaitsForTheBatchUnderWayAndForItsOwn) {
@@ -154,13 +154,13 @@ TEST(AdmitTest, WhatDoesNotFitComesAgainWhenThereWillBePlaces) {
   load.places = 2;
   const BatchPolicyOptions options = WithDelay({});
   const Clock::duration left = std::chrono::hours(1);
-  const Admission one = Admit(options, load, kCost, 3, left);
-  EXPECT_EQ(one.verdict, Admission::Verdict::kFull);
+  const AdmissionDecision one = Admit(options, load, kCost, 3, left);
+  EXPECT_EQ(one.verdict, AdmissionDecision::Verdict::kFull);
   EXPECT_EQ(one.retry_after, milliseconds(4));
   EXPECT_EQ(Admit(options, load, kCost, 2 + 9, left).retry_after,
             milliseconds(14));
-  const Admission unknown = Admit(options, load, std::nullopt, 3, left);
-  EXPECT_EQ(unknown.verdict, Admission::Verdict::kFull);
+  const AdmissionDecision unknown = Admit(options, load, std::nullopt, 3, left);
+  EXPECT_EQ(unknown.verdict, AdmissionDecision::Verdict::kFull);
   EXPECT_EQ(unknown.retry_after, Clock::duration(0));
 }
 

@@ -8,6 +8,7 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,16 @@ class FunctionEvent final : public Event {
 
  private:
   const std::function<void(bool)> function_;
+};
+
+class FunctionWork final : public IdleWork {
+ public:
+  explicit FunctionWork(std::function<void()> function)
+      : function_(std::move(function)) {}
+  void Run() override { function_(); }
+
+ private:
+  const std::function<void()> function_;
 };
 
 class EventLoopTest : public ::testing::Test {
@@ -43,44 +54,60 @@ class EventLoopTest : public ::testing::Test {
       std::make_unique<EventLoop>(builder_.AddCompletionQueue());
 };
 
-TEST_F(EventLoopTest, WhatIsPutOffIsToldOnceNothingElseWaits) {
+TEST_F(EventLoopTest, IdleWorkRunsOnceNothingElseWaits) {
   loop_->Start();
   bool returned = false;
-  std::promise<std::pair<bool, bool>> told;
-  FunctionEvent event([&](bool ok) { told.set_value({ok, returned}); });
+  std::promise<bool> ran;
+  FunctionWork work([&] { ran.set_value(returned); });
   Run([&] {
-    loop_->PutOff(&event);
+    loop_->RunWhenIdle(&work);
+    loop_->RunWhenIdle(&work);  // waits already
     returned = true;
   });
-  EXPECT_EQ(told.get_future().get(), std::pair(true, true));
+  EXPECT_TRUE(ran.get_future().get());
 }
 
-TEST_F(EventLoopTest, WhatIsPutOffGivesWayToTheNext) {
+TEST_F(EventLoopTest, IdleWorkMakesPlaceForOther) {
   loop_->Start();
-  std::vector<int> told;
+  std::vector<int> ran;
   std::promise<void> done;
-  FunctionEvent first([&](bool ok) { told.push_back(ok ? 10 : 1); });
-  FunctionEvent second([&](bool ok) {
-    told.push_back(ok ? 20 : 2);
+  FunctionWork first([&] { ran.push_back(1); });
+  FunctionWork second([&] {
+    ran.push_back(2);
     done.set_value();
   });
   Run([&] {
-    loop_->PutOff(&first);
-    loop_->PutOff(&second);
-    told.push_back(0);
+    loop_->RunWhenIdle(&first);
+    loop_->RunWhenIdle(&second);
+    ran.push_back(0);
   });
   done.get_future().wait();
-  EXPECT_EQ(told, (std::vector<int>{1, 0, 20}));
+  EXPECT_EQ(ran, (std::vector<int>{1, 0, 2}));
 }
 
-TEST_F(EventLoopTest, WhatIsPutOffIsToldHoweverBusyTheLoopIs) {
+TEST_F(EventLoopTest, AnAnsweredPingHasALag) {
+  loop_->Start();
+  loop_->Ping();
+  Run([] {});
+  EXPECT_GE(loop_->Lag(), Clock::duration(0));
+  EXPECT_LT(loop_->Lag(), std::chrono::seconds(30));
+}
+
+TEST_F(EventLoopTest, APingThatIsNotAnsweredLagsMoreAndMore) {
+  loop_->Ping();  // the loop has not started
+  const Clock::duration first = loop_->Lag();
+  while (loop_->Lag() == first) std::this_thread::yield();
+  EXPECT_GT(loop_->Lag(), first);
+}
+
+TEST_F(EventLoopTest, IdleWorkRunsHoweverBusyTheLoopIs) {
   loop_->Start();
   // Each begins the next, so that one always waits to be told.
   constexpr int kOthers = 1000;
   int others = 0;
   int others_before = 0;
   std::promise<void> done;
-  FunctionEvent event([&](bool /*ok*/) { others_before = others; });
+  FunctionWork work([&] { others_before = others; });
   std::vector<std::unique_ptr<grpc::Alarm>> alarms;
   std::unique_ptr<FunctionEvent> other;
   const auto begin_other = [&] {
@@ -96,12 +123,12 @@ TEST_F(EventLoopTest, WhatIsPutOffIsToldHoweverBusyTheLoopIs) {
     done.set_value();
   });
   Run([&] {
-    loop_->PutOff(&event);
+    loop_->RunWhenIdle(&work);
     begin_other();
   });
   done.get_future().wait();
   EXPECT_GT(others_before, 0);
-  EXPECT_LE(others_before, EventLoop::kMostBefore + 1);
+  EXPECT_LE(others_before, EventLoop::kMaxEventsBeforeIdleWork + 1);
 }
 
 TEST_F(EventLoopTest, OneThatNeverStartedEndsToo) { loop_.reset(); }

@@ -24,7 +24,7 @@ TEST(RequestTest, BytesOfTheRightSizeAreViewedNotCopied) {
 TEST(RequestTest, TheErrorOfAWrongSizeSaysWhatWasExpectedAndWhatCame) {
   for (const size_t size : {0, 783, 785, 1 << 20}) {
     const absl::Status status =
-        ToImage(std::string(size, 'x'), kShape, "images[3]").status();
+        ToImage(std::string(size, 'x'), kShape, 3).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(status.message(),
                 HasSubstr("images[3]: expected 784 bytes (28 x 28 x 1), got " +

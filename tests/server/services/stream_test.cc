@@ -1,10 +1,11 @@
 #include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
 
 #include <future>
 #include <map>
 #include <thread>
 
-#include "server/services/classify_stream.h"
+#include "server/rpc/message.h"
 #include "tests/server/server_fixture.h"
 
 namespace vit {
@@ -76,6 +77,52 @@ TEST_F(StreamTest, ABadImageGetsAnErrorAndTheStreamGoesOn) {
   EXPECT_EQ(answers[2].error().code(), 3);
   EXPECT_THAT(answers[2].error().message(), HasSubstr("expected 16 bytes"));
   EXPECT_EQ(answers[3].response().label(), 6);
+}
+
+// The typed stub cannot send what is no message.
+TEST_F(StreamTest, WhatIsNoMessageGetsAnErrorAndTheStreamGoesOn) {
+  StartServer();
+  grpc::GenericStub stub(channel_);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  const auto stream =
+      stub.PrepareCall(&context, "/vit.v1.Classifier/ClassifyStream", &queue);
+  const auto wait = [&queue] {
+    void* tag = nullptr;
+    bool ok = false;
+    return queue.Next(&tag, &ok) && ok;
+  };
+  stream->StartCall(nullptr);
+  ASSERT_TRUE(wait());
+  const auto exchange = [&](const std::string& bytes) {
+    const grpc::Slice slice(bytes);
+    stream->Write(grpc::ByteBuffer(&slice, 1), nullptr);
+    EXPECT_TRUE(wait());
+    grpc::ByteBuffer answer;
+    stream->Read(&answer, nullptr);
+    EXPECT_TRUE(wait());
+    v1::ClassifyStreamResponse response;
+    EXPECT_TRUE(ParseMessage(answer, &response).ok());
+    return response;
+  };
+  const v1::ClassifyStreamResponse bad = exchange("\xff\xff\xff");
+  EXPECT_EQ(bad.id(), 0);
+  EXPECT_EQ(bad.error().code(), 3);
+  v1::ClassifyStreamRequest good;
+  good.set_id(7);
+  good.set_image(FakeImage(5));
+  const v1::ClassifyStreamResponse answer =
+      exchange(good.SerializeAsString());
+  EXPECT_EQ(answer.id(), 7);
+  EXPECT_EQ(answer.response().label(), 5);
+  stream->WritesDone(nullptr);
+  ASSERT_TRUE(wait());
+  grpc::Status status;
+  stream->Finish(&status, nullptr);
+  ASSERT_TRUE(wait());
+  EXPECT_TRUE(status.ok());
+  EXPECT_THAT(Metrics(),
+              HasSubstr("vit_refused_total{rule=\"malformed\"} 1"));
 }
 
 TEST_F(StreamTest, AnEmptyStreamEndsWell) {

@@ -19,7 +19,9 @@ class MetricsTest : public ::testing::Test {
 
   testing::FakeClassifier classifier_{std::make_shared<testing::FakeControl>()};
   prometheus::Registry registry_;
-  Metrics metrics_{&registry_, classifier_.info(), {{"version", "1.2.3"}}};
+  Metrics metrics_{&registry_, {{"version", "1.2.3"}}};
+  std::shared_ptr<ModelMetrics> model_ =
+      metrics_.ForModel(classifier_.info());
 };
 
 TEST_F(MetricsTest, EverySeriesIsZeroBeforeTheFirstRequest) {
@@ -33,20 +35,21 @@ TEST_F(MetricsTest, EverySeriesIsZeroBeforeTheFirstRequest) {
                             MethodName(method) + "\"} 0"));
     }
   }
-  EXPECT_THAT(text, HasSubstr("vit_predictions_total{label=\"9\"} 0"));
-  EXPECT_THAT(text, HasSubstr("vit_queue_depth 0"));
-  EXPECT_THAT(text, HasSubstr("vit_batch_size_count 0"));
+  EXPECT_THAT(text, HasSubstr("vit_predictions_total{label=\"9\",model=\"fake\",version=\"7\"} 0"));
+  EXPECT_THAT(text, HasSubstr("vit_queue_depth{model=\"fake\",version=\"7\"} 0"));
+  EXPECT_THAT(text, HasSubstr("vit_batch_size_count{model=\"fake\",version=\"7\"} 0"));
   for (const char* stage : {"queue", "inference", "respond"}) {
     EXPECT_THAT(
         text,
-        HasSubstr(std::string("vit_stage_duration_seconds_count{stage=\"") +
-                  stage + "\"} 0"));
+        HasSubstr(std::string("vit_stage_duration_seconds_count{model="
+                              "\"fake\",stage=\"") +
+                  stage + "\",version=\"7\"} 0"));
   }
 }
 
 TEST_F(MetricsTest, TheModelAndTheBuildAreNamed) {
   EXPECT_THAT(Text(),
-              HasSubstr("vit_model_info{name=\"fake\",version=\"7\"} 1"));
+              HasSubstr("vit_model_info{model=\"fake\",version=\"7\"} 1"));
   EXPECT_THAT(Text(), HasSubstr("vit_build_info{version=\"1.2.3\"} 1"));
 }
 
@@ -61,33 +64,72 @@ TEST_F(MetricsTest, ARequestIsCountedByMethodAndCodeAndTimedInSeconds) {
       HasSubstr("vit_request_duration_seconds_sum{method=\"Explain\"} 1.5"));
 }
 
-TEST_F(MetricsTest, ABatchCountsItsImages) {
-  metrics_.OnBatch(5, std::chrono::milliseconds(1));
-  metrics_.OnBatch(3, std::chrono::milliseconds(1));
-  EXPECT_THAT(Text(), HasSubstr("vit_images_total 8"));
-  EXPECT_THAT(Text(), HasSubstr("vit_batch_size_sum 8"));
+TEST_F(MetricsTest, ABatchCountsItsImagesAndWhyItLeft) {
+  model_->OnBatch(5, std::chrono::milliseconds(1),
+                  BatchObserver::Leaving::kFull);
+  model_->OnBatch(3, std::chrono::milliseconds(1),
+                  BatchObserver::Leaving::kInline);
+  const std::string text = Text();
+  EXPECT_THAT(text,
+              HasSubstr("vit_images_total{model=\"fake\",version=\"7\"} 8"));
+  EXPECT_THAT(text,
+              HasSubstr("vit_batch_size_sum{model=\"fake\",version=\"7\"} 8"));
+  EXPECT_THAT(text, HasSubstr("vit_batches_total{model=\"fake\",reason="
+                              "\"full\",version=\"7\"} 1"));
+  EXPECT_THAT(text, HasSubstr("vit_batches_total{model=\"fake\",reason="
+                              "\"inline\",version=\"7\"} 1"));
+}
+
+TEST_F(MetricsTest, AFailedBatchIsNotCountedAsComputed) {
+  model_->OnBatchFailed(4);
+  const std::string text = Text();
+  EXPECT_THAT(text,
+              HasSubstr("vit_images_total{model=\"fake\",version=\"7\"} 0"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("vit_failed_images_total{model=\"fake\",version=\"7\"} 4"));
 }
 
 TEST_F(MetricsTest, RejectedImagesAreCountedByReason) {
-  EXPECT_THAT(Text(),
-              HasSubstr("vit_rejected_images_total{reason=\"full\"} 0"));
-  EXPECT_THAT(Text(),
-              HasSubstr("vit_rejected_images_total{reason=\"late\"} 0"));
-  metrics_.OnRejected(BatchObserver::Rejection::kFull, 5);
-  metrics_.OnRejected(BatchObserver::Rejection::kLate, 3);
-  EXPECT_THAT(Text(),
-              HasSubstr("vit_rejected_images_total{reason=\"full\"} 5"));
-  EXPECT_THAT(Text(),
-              HasSubstr("vit_rejected_images_total{reason=\"late\"} 3"));
+  model_->OnRejected(BatchObserver::Rejection::kFull, 5);
+  model_->OnRejected(BatchObserver::Rejection::kLate, 3);
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("vit_rejected_images_total{model=\"fake\","
+                              "reason=\"full\",version=\"7\"} 5"));
+  EXPECT_THAT(text, HasSubstr("vit_rejected_images_total{model=\"fake\","
+                              "reason=\"late\",version=\"7\"} 3"));
+  EXPECT_THAT(text, HasSubstr("vit_rejected_images_total{model=\"fake\","
+                              "reason=\"displaced\",version=\"7\"} 0"));
 }
 
 TEST_F(MetricsTest, TheCostOfABatchIsExportedInSeconds) {
-  EXPECT_THAT(Text(), HasSubstr("vit_batch_image_cost_seconds 0\n"));
-  EXPECT_THAT(Text(), HasSubstr("vit_batch_fixed_cost_seconds 0\n"));
-  metrics_.OnCost({.per_image = std::chrono::milliseconds(500),
-                   .per_batch = std::chrono::milliseconds(250)});
-  EXPECT_THAT(Text(), HasSubstr("vit_batch_image_cost_seconds 0.5\n"));
-  EXPECT_THAT(Text(), HasSubstr("vit_batch_fixed_cost_seconds 0.25\n"));
+  model_->OnCost(std::chrono::milliseconds(500),
+                 std::chrono::milliseconds(250));
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("vit_batch_image_cost_seconds{model=\"fake\","
+                              "version=\"7\"} 0.5\n"));
+  EXPECT_THAT(text, HasSubstr("vit_batch_fixed_cost_seconds{model=\"fake\","
+                              "version=\"7\"} 0.25\n"));
+}
+
+TEST_F(MetricsTest, AModelsSeriesGoWithIt) {
+  const std::shared_ptr<ModelMetrics> same =
+      metrics_.ForModel(classifier_.info());
+  EXPECT_EQ(same, model_);
+  model_.reset();
+  EXPECT_THAT(Text(), HasSubstr("model=\"fake\""));
+}
+
+TEST_F(MetricsTest, WhenAModelHasGoneItHasNoSeries) {
+  model_.reset();
+  EXPECT_THAT(Text(), ::testing::Not(HasSubstr("model=\"fake\"")));
+}
+
+TEST_F(MetricsTest, RefusalsAreCountedByRule) {
+  metrics_.OnRefused(RpcObserver::Rule::kMalformed);
+  EXPECT_THAT(Text(), HasSubstr("vit_refused_total{rule=\"malformed\"} 1"));
+  EXPECT_THAT(Text(),
+              HasSubstr("vit_refused_total{rule=\"write_timeout\"} 0"));
 }
 
 TEST_F(MetricsTest, ACodeThatNobodyForesawIsCountedAsUnknown) {

@@ -1,0 +1,151 @@
+#include "server/rpc/admission.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace vit {
+
+using Phase = AdmittedCall::Phase;
+using Rule = RpcObserver::Rule;
+
+Admission::Admission(const ServingState* state, const AdmissionLimits& limits,
+                     RpcObserver* observer)
+    : state_(state), limits_(limits), observer_(observer) {}
+
+absl::Status Admission::Enter(AdmittedCall* call, bool is_stream,
+                              Clock::time_point now) {
+  MutexLock lock(&mutex_);
+  if (draining_) {
+    last_refused_ = now;
+    observer_->OnRefused(Rule::kNotServing);
+    return absl::UnavailableError(
+        absl::StrCat("server is ", state_->description()));
+  }
+  if (!MakeRoom(is_stream, now)) {
+    observer_->OnRefused(is_stream ? Rule::kTooManyStreams
+                                   : Rule::kTooManyCalls);
+    return absl::ResourceExhaustedError(
+        is_stream ? absl::StrCat("all ", limits_.max_streams,
+                                 " places for streams are taken")
+                  : absl::StrCat("all ", limits_.max_calls,
+                                 " places for calls are taken"));
+  }
+  call->admitted_ = call->has_place_ = true;
+  call->is_stream_ = is_stream;
+  ++admitted_;
+  ++PlacesOf(*call);
+  Append(call, is_stream ? Phase::kStreaming : Phase::kReading, now);
+  observer_->OnCalls(admitted_);
+  return absl::OkStatus();
+}
+
+bool Admission::MakeRoom(bool is_stream, Clock::time_point now) {
+  const Clock::time_point before = now - kPatience;
+  if (is_stream) {
+    return streams_ < limits_.max_streams ||
+           CutOffOldest(Phase::kStreaming, before, Rule::kMadeRoom);
+  }
+  if (ListOf(Phase::kReading).size >= limits_.max_reading &&
+      !CutOffOldest(Phase::kReading, before, Rule::kMadeRoom)) {
+    return false;
+  }
+  return calls_ < limits_.max_calls ||
+         CutOffOldest(Phase::kAnswering, before, Rule::kMadeRoom) ||
+         CutOffOldest(Phase::kReading, before, Rule::kMadeRoom);
+}
+
+void Admission::Move(AdmittedCall* call, Phase phase, Clock::time_point now) {
+  MutexLock lock(&mutex_);
+  if (!call->admitted_ || call->phase_ == Phase::kEnding) return;
+  Unlink(call);
+  Append(call, phase, now);
+}
+
+void Admission::Leave(AdmittedCall* call) {
+  MutexLock lock(&mutex_);
+  if (!call->admitted_) return;
+  call->admitted_ = false;
+  Unlink(call);
+  if (call->has_place_) --PlacesOf(*call);
+  observer_->OnCalls(--admitted_);
+  if (admitted_ == 0) changed_.NotifyAll();
+}
+
+void Admission::CutOffLate(Clock::time_point now) {
+  MutexLock lock(&mutex_);
+  while (CutOffOldest(Phase::kReading, now - limits_.message_timeout,
+                      Rule::kMessageTimeout)) {
+  }
+  while (CutOffOldest(Phase::kAnswering, now - limits_.write_timeout,
+                      Rule::kWriteTimeout)) {
+  }
+}
+
+bool Admission::CutOffOldest(Phase phase, Clock::time_point before,
+                             Rule rule) {
+  AdmittedCall* call = ListOf(phase).first;
+  if (call == nullptr || call->since_ > before) return false;
+  Unlink(call);
+  Append(call, Phase::kEnding, before);
+  call->has_place_ = false;
+  --PlacesOf(*call);
+  observer_->OnRefused(rule);
+  call->CutOff();
+  return true;
+}
+
+void Admission::StartDraining() {
+  MutexLock lock(&mutex_);
+  draining_ = true;
+  for (const List& list : lists_) {
+    for (AdmittedCall* call = list.first; call != nullptr; call = call->next_) {
+      if (call->is_stream_) call->StartDraining();
+    }
+  }
+}
+
+bool Admission::WaitUntilIdle(Clock::time_point deadline) {
+  MutexLock lock(&mutex_);
+  while (admitted_ > 0) {
+    if (Clock::now() >= deadline) return false;
+    changed_.WaitUntil(&mutex_, deadline);
+  }
+  return true;
+}
+
+bool Admission::WaitUntilQuiet(Clock::duration quiet,
+                               Clock::time_point deadline) {
+  const Clock::time_point start = Clock::now();
+  MutexLock lock(&mutex_);
+  while (true) {
+    const Clock::time_point end = std::max(start, last_refused_) + quiet;
+    const Clock::time_point now = Clock::now();
+    if (now >= end) return true;
+    if (now >= deadline) return false;
+    changed_.WaitUntil(&mutex_, std::min(end, deadline));
+  }
+}
+
+void Admission::Append(AdmittedCall* call, Phase phase, Clock::time_point now) {
+  List& list = ListOf(phase);
+  call->phase_ = phase;
+  call->since_ = now;
+  call->next_ = nullptr;
+  call->previous_ = list.last;
+  (list.last != nullptr ? list.last->next_ : list.first) = call;
+  list.last = call;
+  ++list.size;
+}
+
+void Admission::Unlink(AdmittedCall* call) {
+  List& list = ListOf(call->phase_);
+  (call->previous_ != nullptr ? call->previous_->next_ : list.first) =
+      call->next_;
+  (call->next_ != nullptr ? call->next_->previous_ : list.last) =
+      call->previous_;
+  --list.size;
+}
+
+}  // namespace vit

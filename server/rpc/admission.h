@@ -1,0 +1,153 @@
+#ifndef MNIST_VIT_SERVER_RPC_ADMISSION_H_
+#define MNIST_VIT_SERVER_RPC_ADMISSION_H_
+
+#include <array>
+#include <cstddef>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "server/base/clock.h"
+#include "server/base/mutex.h"
+#include "server/base/rpc_observer.h"
+#include "server/base/serving_state.h"
+
+namespace vit {
+
+// What all calls together may take. Each is part of the budget that MemoryBudget
+// adds up.
+struct AdmissionLimits {
+  size_t max_calls = 2048;   // unary ones, from their arrival to their end
+  size_t max_streams = 128;  // calls of several messages
+  // Unary calls whose message has not come in whole.
+  size_t max_reading = 256;
+  // How long a message may be half sent, and an answer not read.
+  Clock::duration message_timeout = std::chrono::seconds(10);
+  Clock::duration write_timeout = std::chrono::seconds(5);
+};
+
+// A call as Admission sees it.
+class AdmittedCall {
+ public:
+  // Whose turn it is.
+  enum class Phase {
+    kReading,    // the client's: its message is on the way
+    kComputing,  // ours
+    kAnswering,  // the client's: it is to read the answer
+    kStreaming,  // the client's, and it may take its time
+    kEnding,     // gRPC's: it was cut off
+  };
+  static constexpr size_t kPhases = 5;
+
+ protected:
+  AdmittedCall() = default;
+  virtual ~AdmittedCall() = default;
+
+ private:
+  friend class Admission;
+
+  // Ends the call from outside; under Admission's lock, so must not wait.
+  virtual void CutOff() = 0;
+  // The server drains: take no more from the client, answer what was taken,
+  // and finish. Under Admission's lock, so must only pass it on.
+  virtual void StartDraining() = 0;
+
+  // Guarded by Admission's lock.
+  bool admitted_ = false;
+  bool is_stream_ = false;
+  bool has_place_ = false;  // one of max_calls or max_streams
+  Phase phase_ = Phase::kReading;
+  Clock::time_point since_;
+  AdmittedCall* next_ = nullptr;
+  AdmittedCall* previous_ = nullptr;
+};
+
+// The one place where calls are let in and where the server knows all of them.
+// Every call is counted from its arrival until gRPC is done with it, and so is
+// what it holds.
+//
+// When all places are taken, Admission makes room by cutting off the call that
+// has kept the server waiting longest: for its message, for its answer to be
+// read, or, a stream, for anything. Honest clients take milliseconds for that,
+// so calls are refused only when every place is the server's own turn or was
+// taken less than kPatience ago.
+//
+// Thread-safe.
+class Admission {
+ public:
+  static constexpr Clock::duration kPatience = std::chrono::milliseconds(200);
+
+  // `state` and `observer` outlive it.
+  Admission(const ServingState* state, const AdmissionLimits& limits,
+            RpcObserver* observer);
+
+  // Lets a call in, which begins in kReading (a stream, in kStreaming).
+  // Unavailable once draining; ResourceExhausted if there is no room.
+  absl::Status Enter(AdmittedCall* call, bool is_stream, Clock::time_point now)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // It is another's turn.
+  void Move(AdmittedCall* call, AdmittedCall::Phase phase,
+            Clock::time_point now) ABSL_LOCKS_EXCLUDED(mutex_);
+  // gRPC is done with the call; nothing happens if it was never let in.
+  void Leave(AdmittedCall* call) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Cuts off what has kept the server waiting too long. To be called now and
+  // then.
+  void CutOffLate(Clock::time_point now) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Refuses new calls and tells the streams.
+  void StartDraining() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Waits until no call is under way; false if some still is at `deadline`.
+  bool WaitUntilIdle(Clock::time_point deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Waits until no call was refused for as long as `quiet`, beginning now;
+  // false if that is not so by `deadline`.
+  bool WaitUntilQuiet(Clock::duration quiet, Clock::time_point deadline)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct List {
+    AdmittedCall* first = nullptr;
+    AdmittedCall* last = nullptr;
+    size_t size = 0;
+  };
+
+  List& ListOf(AdmittedCall::Phase phase)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return lists_[static_cast<size_t>(phase)];
+  }
+  void Append(AdmittedCall* call, AdmittedCall::Phase phase,
+              Clock::time_point now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Unlink(AdmittedCall* call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  size_t& PlacesOf(const AdmittedCall& call)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return call.is_stream_ ? streams_ : calls_;
+  }
+  // Cuts off the call that is longest in this phase, if that is since `before`
+  // or earlier.
+  bool CutOffOldest(AdmittedCall::Phase phase, Clock::time_point before,
+                    RpcObserver::Rule rule)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether there is room for one more, if need be by making some.
+  bool MakeRoom(bool is_stream, Clock::time_point now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const ServingState* const state_;
+  const AdmissionLimits limits_;
+  RpcObserver* const observer_;
+
+  Mutex mutex_;
+  CondVar changed_;
+  // By phase; in each list the call that is longest in it comes first.
+  std::array<List, AdmittedCall::kPhases> lists_ ABSL_GUARDED_BY(mutex_);
+  size_t admitted_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Of those, the ones that have places; what was cut off has none.
+  size_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t streams_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  Clock::time_point last_refused_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace vit
+
+#endif  // MNIST_VIT_SERVER_RPC_ADMISSION_H_
