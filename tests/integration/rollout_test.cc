@@ -89,9 +89,9 @@ class Replicas {
 
  private:
   void Start(int replica) {
-    servers_[replica] =
-        std::make_unique<ServerProcess>(std::vector<std::string>{
-            "--address=" + ports_[replica].address(), "--workers=1"});
+    servers_[replica] = std::make_unique<ServerProcess>(
+        std::vector<std::string>{"--address=" + ports_[replica].address(),
+                                 "--workers=1", "--lame_duck_seconds=1"});
   }
 
   std::array<UnusedPort, kReplicas> ports_;
