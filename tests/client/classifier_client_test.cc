@@ -11,10 +11,12 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -35,6 +37,20 @@ std::unique_ptr<ClassifierClient> Connect(const ClientOptions& options) {
   auto client = ClassifierClient::Create(options);
   EXPECT_TRUE(client.ok()) << client.status();
   return *std::move(client);
+}
+
+const std::vector<uint8_t>& Image();
+
+// The same, connected. Calls may fail until it is.
+std::unique_ptr<ClassifierClient> Connected(const ClientOptions& options) {
+  auto client = Connect(options);
+  const absl::Time give_up = absl::Now() + absl::Seconds(30);
+  absl::Status status;
+  do {
+    status = client->Classify(Image()).status();
+  } while (!status.ok() && absl::Now() < give_up);
+  EXPECT_TRUE(status.ok()) << status;
+  return client;
 }
 
 const std::vector<uint8_t>& Image() {
@@ -117,12 +133,12 @@ TEST(ClassifierClientTest, AsyncCallsAreInFlightTogether) {
 
 TEST(ClassifierClientTest, TheDestructorWaitsForTheCallbacks) {
   FakeServer server;
-  // The calls end by their deadline, some time after the client's end began.
-  server.service().ShutGate();
   ClientOptions options = server.options();
   options.deadline = absl::Milliseconds(100);
   std::atomic<int> called = 0;
-  auto client = Connect(options);
+  auto client = Connected(options);
+  // The calls end by their deadline, some time after the client's end began.
+  server.service().ShutGate();
   for (int i = 0; i < 3; ++i) {
     client->ClassifyAsync(
         Image(), [&called](const absl::StatusOr<v1::ClassifyResponse>& answer) {
@@ -156,10 +172,10 @@ TEST(ClassifierClientTest, ErrorsKeepTheServersCodeAndMessage) {
 
 TEST(ClassifierClientTest, ACallEndsAtItsDeadline) {
   FakeServer server;
-  server.service().ShutGate();
   ClientOptions options = server.options();
   options.deadline = absl::Milliseconds(50);
-  const auto client = Connect(options);
+  const auto client = Connected(options);
+  server.service().ShutGate();
   const absl::Time start = absl::Now();
   const absl::Status status = client->Classify(Image()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
@@ -172,54 +188,84 @@ class RetryTest : public ::testing::TestWithParam<grpc::StatusCode> {};
 
 TEST_P(RetryTest, ACallIsTriedUntilItSucceeds) {
   FakeServer server;
-  const auto client = Connect(server.options());
+  const auto client = Connected(server.quick_options());
+  const int before = server.service().calls();
   server.service().FailNext(3, {GetParam(), "later"});
   const auto response = client->Classify(Image());
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(response->label(), 3);
-  EXPECT_EQ(server.service().calls(), 4);
+  EXPECT_EQ(server.service().calls(), before + 4);
 }
 
 TEST_P(RetryTest, ACallIsTriedNoOftenerThanAllowed) {
   for (const int attempts : {1, 2, 5}) {
     FakeServer server;
-    ClientOptions options = server.options();
+    ClientOptions options = server.quick_options();
     options.max_attempts = attempts;
-    const auto client = Connect(options);
+    const auto client = Connected(options);
+    const int before = server.service().calls();
     server.service().FailNext(1000, {GetParam(), "later"});
     const absl::Status status = client->Classify(Image()).status();
     EXPECT_EQ(status.code(), static_cast<absl::StatusCode>(GetParam()));
     EXPECT_EQ(std::string(status.message()), server.address() + ": later");
-    EXPECT_EQ(server.service().calls(), attempts);
+    EXPECT_EQ(server.service().calls(), before + attempts);
   }
 }
 
 TEST_P(RetryTest, EveryMethodIsRetried) {
   FakeServer server;
-  const auto client = Connect(server.options());
+  const auto client = Connected(server.quick_options());
+  const int before = server.service().calls();
   const std::vector<std::span<const uint8_t>> images = {Image()};
   server.service().FailNext(1, {GetParam(), "later"});
   EXPECT_TRUE(client->ClassifyBatch(images).ok());
-  EXPECT_EQ(server.service().calls(), 2);
+  EXPECT_EQ(server.service().calls(), before + 2);
   server.service().FailNext(1, {GetParam(), "later"});
   EXPECT_TRUE(client->Explain(Image()).ok());
-  EXPECT_EQ(server.service().calls(), 4);
+  EXPECT_EQ(server.service().calls(), before + 4);
+}
+
+// gRPC's own limit is 256 KiB.
+TEST_P(RetryTest, ABatchOfMegabytesIsRetried) {
+  FakeServer server;
+  const auto client = Connected(server.quick_options());
+  const std::vector<uint8_t> photograph(1 << 20, 7);
+  const std::vector<std::span<const uint8_t>> images(3, photograph);
+  server.service().FailNext(2, {GetParam(), "later"});
+  const auto response = client->ClassifyBatch(images);
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->results_size(), 3);
+}
+
+// As many failures as a roll-out makes, and more.
+TEST_P(RetryTest, HundredsOfFailuresInARowAreRetried) {
+  constexpr int kCalls = 200;
+  FakeServer server;
+  ClientOptions options = server.quick_options();
+  options.max_attempts = 3;
+  const auto client = Connected(options);
+  for (int i = 0; i < kCalls; ++i) {
+    server.service().FailNext(2, {GetParam(), "later"});
+    const absl::Status status = client->Classify(Image()).status();
+    ASSERT_TRUE(status.ok()) << i << ' ' << status;
+  }
 }
 
 TEST_P(RetryTest, AServerThatFailsEveryCallIsSparedRetries) {
-  constexpr int kCalls = 100;
+  constexpr int kCalls = 300;
   FakeServer server;
-  ClientOptions options = server.options();
+  ClientOptions options = server.quick_options();
   options.max_attempts = 5;
-  const auto client = Connect(options);
+  const auto client = Connected(options);
+  const int before = server.service().calls();
   server.service().FailNext(kCalls * options.max_attempts,
                             {GetParam(), "later"});
   for (int i = 0; i < kCalls; ++i) {
     EXPECT_FALSE(client->Classify(Image()).ok());
   }
-  // Retries end when half of the 100 tokens are spent.
-  EXPECT_GT(server.service().calls(), kCalls);
-  EXPECT_LE(server.service().calls(), kCalls + 50);
+  // Retries end when half of the 1000 tokens are spent.
+  EXPECT_GT(server.service().calls() - before, kCalls + 300);
+  EXPECT_LE(server.service().calls() - before, kCalls + 400);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -245,8 +291,6 @@ TEST(ClassifierClientTest, AServerThatCannotBeReachedIsUnavailable) {
   ClientOptions options;
   options.target = port.address();
   options.deadline = absl::Seconds(30);
-  options.initial_backoff = absl::Milliseconds(1);
-  options.max_backoff = absl::Milliseconds(2);
   const auto client = Connect(options);
   for (const absl::Status& status :
        {client->Classify(Image()).status(), client->CheckHealth().status()}) {
@@ -278,11 +322,105 @@ TEST(ClassifierClientTest, CallsGoInTurnToAllServers) {
   EXPECT_EQ(second.service().calls(), second_before + 10);
 }
 
+TEST(ClassifierClientTest, AServerThatIsNoLongerHealthyGetsNoCalls) {
+  FakeServer leaving;
+  FakeServer staying;
+  ClientOptions options = leaving.options();
+  options.target = "ipv4:" + leaving.address() + "," + staying.address();
+  const auto client = Connected(options);
+  const auto calls_in_a_while = [&] {
+    const int before = leaving.service().calls();
+    for (int i = 0; i < 20; ++i) {
+      const absl::Status status = client->Classify(Image()).status();
+      EXPECT_TRUE(status.ok()) << status;
+    }
+    return leaving.service().calls() - before;
+  };
+  const absl::Time give_up = absl::Now() + absl::Seconds(20);
+  while (calls_in_a_while() == 0 && absl::Now() < give_up) {
+  }
+  leaving.SetServing(false);
+  while (calls_in_a_while() != 0 && absl::Now() < give_up) {
+  }
+  EXPECT_EQ(calls_in_a_while(), 0);
+  leaving.SetServing(true);
+  while (calls_in_a_while() != 10 && absl::Now() < give_up) {
+  }
+  EXPECT_EQ(calls_in_a_while(), 10);
+}
+
+TEST(ClassifierClientTest, WithoutAHealthyServerACallFailsAtOnce) {
+  FakeServer server;
+  server.SetServing(false);
+  const absl::Status status =
+      Connect(server.options())->Classify(Image()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("unhealthy"));
+  EXPECT_EQ(server.service().calls(), 0);
+}
+
+TEST(ClassifierClientTest, CallsWaitForTheirServerToComeBack) {
+  const testing::UnusedPort port;
+  auto server = std::make_unique<FakeServer>(nullptr, port.address());
+  ClientOptions options = server->options();
+  // Longer than the restart only by waiting.
+  options.max_attempts = 2;
+  const auto client = Connected(options);
+  server->service().ShutGate();
+  std::vector<std::future<absl::Status>> answers;
+  const auto call = [&] {
+    auto promise = std::make_shared<std::promise<absl::Status>>();
+    answers.push_back(promise->get_future());
+    client->ClassifyAsync(
+        Image(), [promise](const absl::StatusOr<v1::ClassifyResponse>& answer) {
+          promise->set_value(answer.status());
+        });
+  };
+  // In flight when the server dies, and made while it is away.
+  const int before = server->service().calls();
+  call();
+  while (server->service().calls() == before) std::this_thread::yield();
+  server.reset();
+  call();
+  server = std::make_unique<FakeServer>(nullptr, port.address());
+  for (auto& answer : answers) {
+    const absl::Status status = answer.get();
+    EXPECT_TRUE(status.ok()) << status;
+  }
+}
+
+TEST(ClassifierClientTest, AfterWaitingInVainCallsFailAtOnce) {
+  const testing::UnusedPort port;
+  FakeServer server(nullptr, port.address());
+  ClientOptions options = server.quick_options();
+  options.deadline = absl::Milliseconds(500);
+  const auto client = Connected(options);
+  server.Kill();
+  // The first may be the one that finds the connection broken.
+  const absl::Time give_up = absl::Now() + absl::Seconds(20);
+  absl::Status status;
+  do {
+    status = client->Classify(Image()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  } while (!absl::StrContains(status.message(), "no healthy server") &&
+           absl::Now() < give_up);
+  EXPECT_EQ(status.message(),
+            server.address() + ": no healthy server was reached within 500ms");
+  // Unless this machine is so busy that even that takes half a second.
+  do {
+    status = client->Classify(Image()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  } while (!absl::StrContains(status.message(), "refused") &&
+           absl::Now() < give_up);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("refused"));
+}
+
 TEST(ClassifierClientTest, TheHealthOfTheServerIsTold) {
   FakeServer server;
   const auto client = Connect(server.options());
   EXPECT_EQ(client->CheckHealth().value(), Health::kServing);
-  EXPECT_EQ(client->CheckHealth("vit.v1.Classifier").status().code(),
+  EXPECT_EQ(client->CheckHealth("vit.v1.Classifier").value(), Health::kServing);
+  EXPECT_EQ(client->CheckHealth("no.such.Service").status().code(),
             absl::StatusCode::kNotFound);
   server.SetServing(false);
   EXPECT_EQ(client->CheckHealth().value(), Health::kNotServing);
@@ -389,7 +527,8 @@ TEST(ServiceConfigTest, StatesRetriesAndLoadBalancing) {
   options.backoff_multiplier = 1.5;
   const nlohmann::json expected = nlohmann::json::parse(R"({
     "loadBalancingConfig": [{"round_robin": {}}],
-    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+    "healthCheckConfig": {"serviceName": "vit.v1.Classifier"},
+    "retryThrottling": {"maxTokens": 1000, "tokenRatio": 0.1},
     "methodConfig": [{
       "name": [{"service": "vit.v1.Classifier"}],
       "retryPolicy": {
@@ -399,6 +538,8 @@ TEST(ServiceConfigTest, StatesRetriesAndLoadBalancing) {
         "backoffMultiplier": 1.5,
         "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
       }
+    }, {
+      "name": [{"service": "vit.v1.Classifier", "method": "ClassifyStream"}]
     }]
   })");
   EXPECT_EQ(nlohmann::json::parse(ServiceConfigJson(options)), expected);

@@ -11,10 +11,14 @@
 namespace vit::testing {
 
 // A port of this machine that refuses connections: it is taken, so that no
-// other program gets it meanwhile, but nothing listens on it.
+// other program gets it meanwhile, but nothing listens on it. A gRPC server may
+// be made to listen on it, and another when that one has gone.
 class UnusedPort {
  public:
-  UnusedPort() : socket_(socket(AF_INET, SOCK_STREAM, 0)) {
+  UnusedPort() : socket_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const int on = 1;
+    EXPECT_EQ(setsockopt(socket_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)),
+              0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

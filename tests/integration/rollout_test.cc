@@ -1,8 +1,5 @@
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -23,6 +20,7 @@
 #include "absl/time/time.h"
 #include "client/classifier_client.h"
 #include "client/classify_stream.h"
+#include "tests/client/unused_port.h"
 #include "tests/integration/server_process.h"
 #include "tests/integration/test_set.h"
 
@@ -36,6 +34,7 @@ using client::ClassifyStream;
 using client::ClientOptions;
 using testing::ServerProcess;
 using testing::TestSet;
+using testing::UnusedPort;
 
 constexpr int kReplicas = 3;
 constexpr int kInFlight = 32;
@@ -48,35 +47,6 @@ int Rounds() {
   const char* rounds = std::getenv("VIT_ROLLOUT_ROUNDS");
   return rounds == nullptr ? 1 : std::atoi(rounds);
 }
-
-// A port that one replica after the other listens on. It stays bound here in
-// between, so that no other socket gets it; as nothing listens then,
-// connections are refused.
-class ReservedPort {
- public:
-  ReservedPort() : socket_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    const int on = 1;
-    EXPECT_EQ(setsockopt(socket_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)),
-              0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    auto* const any = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(bind(socket_, any, size), 0);
-    EXPECT_EQ(getsockname(socket_, any, &size), 0);
-    port_ = ntohs(address.sin_port);
-  }
-  ~ReservedPort() { close(socket_); }
-  ReservedPort(const ReservedPort&) = delete;
-  ReservedPort& operator=(const ReservedPort&) = delete;
-
-  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
-
- private:
-  int socket_;
-  int port_ = 0;
-};
 
 class Replicas {
  public:
@@ -94,7 +64,7 @@ class Replicas {
   ClientOptions options() const {
     ClientOptions options;
     options.target = "ipv4:";
-    for (const ReservedPort& port : ports_) {
+    for (const UnusedPort& port : ports_) {
       options.target +=
           (options.target.back() == ':' ? "" : ",") + port.address();
     }
@@ -119,12 +89,12 @@ class Replicas {
 
  private:
   void Start(int replica) {
-    servers_[replica] =
-        std::make_unique<ServerProcess>(std::vector<std::string>{
-            "--address=" + ports_[replica].address(), "--workers=1"});
+    servers_[replica] = std::make_unique<ServerProcess>(
+        std::vector<std::string>{"--address=" + ports_[replica].address(),
+                                 "--workers=1", "--lame_duck_seconds=1"});
   }
 
-  std::array<ReservedPort, kReplicas> ports_;
+  std::array<UnusedPort, kReplicas> ports_;
   std::array<std::unique_ptr<ServerProcess>, kReplicas> servers_;
 };
 
