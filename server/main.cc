@@ -14,14 +14,16 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
-#include "model/model_loader.h"
+#include "model/engine.h"
 #include "server/base/serving_state.h"
 #include "server/http/http_server.h"
 #include "server/http/probes.h"
 #include "server/limits/cpu_quota.h"
 #include "server/limits/memory_budget.h"
+#include "server/model_reloader.h"
 #include "server/options/options.h"
 #include "server/server.h"
+#include "server/serving_models.h"
 #include "server/signals.h"
 #include "server/telemetry/log.h"
 #include "server/telemetry/process_metrics.h"
@@ -32,28 +34,6 @@ namespace {
 // EX_SOFTWARE of sysexits.h: what the watchdog ends a hung server with.
 constexpr int kExitHung = 70;
 
-absl::StatusOr<LoadedModel> LoadAndLogModel(const ServerOptions& options,
-                                            int workers) {
-  const auto precision = ParsePrecision(options.precision);
-  if (!precision.ok()) return precision.status();
-  absl::StatusOr<LoadedModel> loaded =
-      LoadModel({.model = options.model,
-                 .golden = options.golden,
-                 .max_batch_size = options.max_batch_size,
-                 .precision = *precision},
-                workers);
-  if (!loaded.ok()) return loaded.status();
-  const ModelInfo& info = loaded->model->info();
-  Log(absl::StrFormat(
-      "model %s version %s from %s: %d x %d x %d images, patches of %d, "
-      "%d tokens, %d layers, %d heads, %d classes",
-      info.name, info.version, options.model, info.image.height,
-      info.image.width, info.image.channels, info.patch_size, info.tokens,
-      info.layers, info.heads, info.labels.size()));
-  for (const std::string& note : loaded->notes) Log(note);
-  return loaded;
-}
-
 void LogChoices(const ServerOptions& options, int workers) {
   Log(absl::StrFormat(
       "workers %d (CPUs granted: %d), largest batch %d, queue delay %d us, "
@@ -63,28 +43,39 @@ void LogChoices(const ServerOptions& options, int workers) {
   Log(absl::StrCat("kernels: ", VitModel::Platform()));
 }
 
-MemoryBudget BudgetFor(const ServerOptions& options, const ModelInfo& info) {
-  const int64_t matrices = int64_t{info.layers} * info.heads + 1;
-  return MakeMemoryBudget(
-      {.granted = GrantedMemory(),
-       .wanted = int64_t{options.memory_budget_mb} << 20,
-       .descriptors = RaiseDescriptorLimit(),
-       .image_bytes = info.image.size(),
-       .explanation_bytes = matrices * info.tokens * info.tokens *
-                            static_cast<int64_t>(sizeof(float)),
-       .max_images_per_call = options.max_images_per_call,
-       .max_queue_size = options.max_queue_size,
-       .max_explanations = options.max_explanations,
-       .max_connections = options.max_connections});
-}
-
 void EndHungServer(const std::string& what) {
   Log(absl::StrCat("error: ", what, ": ending, so that another can start"));
   std::_Exit(kExitHung);
 }
 
+int WorkersOf(const ServerOptions& options) {
+  return options.workers > 0 ? options.workers : GrantedCpus();
+}
+
+// What an operator asks the process itself, on an address of its own.
+absl::StatusOr<std::unique_ptr<HttpServer>> StartDebug(
+    const std::string& address, const MemoryBudget& budget) {
+  if (address.empty()) return nullptr;
+  HttpRoute limits{.method = "GET", .path = "/debug/limits"};
+  limits.handler = [text = budget.ToText()](const HttpRequest& /*request*/,
+                                            const HttpResponder& respond) {
+    respond({.content_type = "text/plain; charset=utf-8", .body = text});
+  };
+  HttpLimits few;
+  few.max_connections = 8;
+  few.max_requests = 4;
+  return HttpServer::Start(address, {std::move(limits)}, few);
+}
+
+std::map<std::string, std::string> BuildLabels() {
+  return {{"version", VIT_VERSION},
+          {"compiler", VIT_COMPILER},
+          {"kernels", VitModel::Platform()}};
+}
+
 absl::Status Serve(const ServerOptions& options, Signals* signals) {
   const Clock::time_point start = Clock::now();
+  RaiseDescriptorLimit();
   const auto registry = std::make_shared<prometheus::Registry>();
   ServingState state;
   std::vector<HttpRoute> routes = ProbeRoutes(&state);
@@ -95,44 +86,44 @@ absl::Status Serve(const ServerOptions& options, Signals* signals) {
   if (!http.ok()) return http.status();
   Log(absl::StrCat("HTTP listening on ", (*http)->address()));
 
-  const int workers = options.workers > 0 ? options.workers : GrantedCpus();
+  const int workers = WorkersOf(options);
   LogChoices(options, workers);
-  absl::StatusOr<LoadedModel> loaded = LoadAndLogModel(options, workers);
-  if (!loaded.ok()) return loaded.status();
-
-  Metrics metrics(registry.get(),
-                  {{"version", VIT_VERSION},
-                   {"compiler", VIT_COMPILER},
-                   {"kernels", VitModel::Platform()},
-                   {"precision", PrecisionName(loaded->precision)}});
+  Metrics metrics(registry.get(), BuildLabels());
   WorkerPool pool(workers, options.max_batch_size);
-  ModelQueueOptions queue_options;
-  queue_options.policy.max_batch_size = options.max_batch_size;
-  queue_options.policy.max_queue_delay =
-      std::chrono::microseconds(options.max_queue_delay_us);
-  queue_options.max_queue_size = options.max_queue_size;
-  const ModelInfo info = loaded->model->info();
-  const std::shared_ptr<ModelQueue> queue =
-      ModelQueue::Create(&pool, queue_options, std::move(loaded->classifiers),
-                         metrics.ForModel(info));
-  const MemoryBudget budget = BudgetFor(options, info);
+  const auto models = LoadServingModels(options, &pool, &metrics);
+  if (!models.ok()) return models.status();
+  const MemoryBudget budget = BudgetFor(options, *(*models)->snapshot());
   Log(absl::StrCat("limits:\n", budget.ToText()));
-  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(
-      options, {.state = &state,
-                .pool = &pool,
-                .metrics = &metrics,
-                .pick_model = [queue](const std::string&, const std::string&)
-                    -> absl::StatusOr<std::shared_ptr<ModelQueue>> {
-                  return queue;
-                },
-                .budget = budget,
-                .on_hung = EndHungServer});
+  const auto debug = StartDebug(options.debug_address, budget);
+  if (!debug.ok()) return debug.status();
+  if (*debug != nullptr) {
+    Log(absl::StrCat("debug pages listening on ", (*debug)->address()));
+  }
+
+  ModelReloader reloader(models->get(),
+                         std::chrono::seconds(options.model_poll_seconds),
+                         &metrics);
+  const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(
+      options,
+      {.state = &state,
+       .pool = &pool,
+       .metrics = &metrics,
+       .pick_model = PickFrom(models->get()),
+       .list_models = [&models] { return (*models)->Models(); },
+       .request_reload =
+           [&reloader](OnReloaded done) { reloader.Request(std::move(done)); },
+       .budget = budget,
+       .on_hung = EndHungServer});
   if (!server.ok()) return server.status();
+  if (!(*server)->admin_address().empty()) {
+    Log(absl::StrCat("admin service listening on ",
+                     (*server)->admin_address()));
+  }
   Log(absl::StrCat("gRPC listening on ", (*server)->address()));
   const std::chrono::duration<double, std::milli> took = Clock::now() - start;
   Log(absl::StrFormat("ready after %.0f ms", took.count()));
 
-  signals->StartServing(nullptr);
+  signals->StartServing([&reloader] { reloader.Request(nullptr); });
   signals->WaitForEnd();
   if (!(*server)->Drain()) {
     return absl::DeadlineExceededError(
@@ -143,11 +134,14 @@ absl::Status Serve(const ServerOptions& options, Signals* signals) {
   return absl::OkStatus();
 }
 
-// Loads the model as serving would, for its errors.
-absl::Status CheckModel(const ServerOptions& options) {
-  const absl::StatusOr<LoadedModel> loaded = LoadAndLogModel(options, 1);
-  if (loaded.ok()) std::puts("configuration is valid");
-  return loaded.status();
+// Loads the models as serving would, for their errors.
+absl::Status CheckModels(const ServerOptions& options) {
+  prometheus::Registry registry;
+  Metrics metrics(&registry, BuildLabels());
+  WorkerPool pool(1, options.max_batch_size);
+  const auto models = LoadServingModels(options, &pool, &metrics);
+  if (models.ok()) std::puts("configuration is valid");
+  return models.status();
 }
 
 int Main(int argc, char** argv) {
@@ -162,7 +156,7 @@ int Main(int argc, char** argv) {
   if (status.ok() && !parsed->text.empty()) {
     std::fputs(parsed->text.c_str(), stdout);
   } else if (status.ok()) {
-    status = parsed->check_config ? CheckModel(parsed->options)
+    status = parsed->check_config ? CheckModels(parsed->options)
                                   : Serve(parsed->options, &signals);
   }
   if (status.ok()) return EXIT_SUCCESS;

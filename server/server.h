@@ -1,23 +1,20 @@
 #ifndef MNIST_VIT_SERVER_SERVER_H_
 #define MNIST_VIT_SERVER_SERVER_H_
 
-#include <grpcpp/server.h>
-
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/base/serving_state.h"
 #include "server/batching/worker_pool.h"
 #include "server/limits/memory_budget.h"
+#include "server/models/model_repository.h"
 #include "server/options/options.h"
-#include "server/rpc/admission.h"
-#include "server/rpc/call.h"
-#include "server/rpc/connection_acceptor.h"
-#include "server/rpc/event_loop.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/reflection_service.h"
+#include "server/rpc/rpc_server.h"
+#include "server/services/admin_service.h"
+#include "server/services/models_service.h"
 #include "server/services/service_context.h"
 #include "server/telemetry/metrics.h"
 #include "server/watchdog.h"
@@ -30,17 +27,20 @@ struct ServerParts {
   WorkerPool* pool = nullptr;
   Metrics* metrics = nullptr;
   PickModel pick_model;
+  ListModels list_models;
+  // Reloads the models, for the admin service.
+  RequestReload request_reload;
   MemoryBudget budget;
   // Called by the watchdog once the server has hung for too long; does not
   // return in production. See Watchdog.
   OnHung on_hung;
 };
 
-// gRPC with the Classifier service, health and reflection, around models that
-// are loaded. Thread-compatible.
+// gRPC around models that are loaded: the public services on one address, the
+// admin service on another. Thread-compatible.
 class Server {
  public:
-  // Starts to serve, and moves the state on to serving. Unavailable if the
+  // Starts to serve, and moves the state on to serving. Unavailable if an
   // address cannot be listened on.
   static absl::StatusOr<std::unique_ptr<Server>> Start(
       const ServerOptions& options, ServerParts parts);
@@ -52,9 +52,13 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   // The port that gRPC listens on; 0 for a Unix socket.
-  int port() const { return acceptor_->port(); }
+  int port() const { return public_->port(); }
   // Where it listens, as it was given, with the port that was picked.
-  const std::string& address() const { return acceptor_->address(); }
+  const std::string& address() const { return public_->address(); }
+  // The same of the admin service; empty if it is off.
+  std::string admin_address() const {
+    return admin_ == nullptr ? "" : admin_->address();
+  }
 
   // Shuts down without losing a call. Not ready at once, so that balancers look
   // away; takes calls still for options.lame_duck_seconds; then refuses new
@@ -69,20 +73,18 @@ class Server {
  private:
   Server(const ServerOptions& options, ServerParts parts);
 
-  absl::Status Listen();
-  void AddMethods();
+  absl::Status StartPublic();
+  absl::Status StartAdmin();
 
   const ServerOptions options_;
   const ServerParts parts_;
   ServiceContext service_;
-  Admission admission_;
   HealthService health_;
   ReflectionService reflection_;
-  grpc::AsyncGenericService generic_;
-  CallContext calls_;
-  std::unique_ptr<ConnectionAcceptor> acceptor_;
-  std::vector<std::unique_ptr<EventLoop>> loops_;
-  std::unique_ptr<grpc::Server> grpc_;
+  ReflectionService admin_reflection_;
+  NullRpcObserver not_counted_;
+  std::unique_ptr<RpcServer> public_;
+  std::unique_ptr<RpcServer> admin_;
   std::unique_ptr<Watchdog> watchdog_;
   bool drained_ = false;
   bool complete_ = true;

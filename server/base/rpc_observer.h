@@ -34,6 +34,14 @@ class RpcObserver {
   virtual void OnConnections(size_t open) = 0;
 };
 
+// Learns nothing.
+class NullRpcObserver final : public RpcObserver {
+ public:
+  void OnRefused(Rule /*rule*/) override {}
+  void OnCalls(size_t /*in_flight*/) override {}
+  void OnConnections(size_t /*open*/) override {}
+};
+
 }  // namespace vit
 
 #endif  // MNIST_VIT_SERVER_BASE_RPC_OBSERVER_H_

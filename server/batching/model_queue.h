@@ -23,6 +23,8 @@ struct ModelQueueOptions {
   size_t max_queue_size = 1024;
   // What is known of the batches' durations before the first of them.
   DurationModel durations;
+  // The model as it is served; by default as its classifiers say.
+  std::optional<ModelInfo> info;
 };
 
 // The queue of one served model version, with a classifier for each worker of
@@ -56,7 +58,10 @@ class ModelQueue : public std::enable_shared_from_this<ModelQueue> {
   ModelQueue(const ModelQueue&) = delete;
   ModelQueue& operator=(const ModelQueue&) = delete;
 
-  const ModelInfo& info() const { return classifiers_.front()->info(); }
+  const ModelInfo& info() const {
+    return options_.info.has_value() ? *options_.info
+                                     : classifiers_.front()->info();
+  }
   WorkerPool& pool() const { return *pool_; }
   BatchObserver& observer() const { return *observer_; }
   // A worker's own.

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "model/classifier.h"
 #include "server/base/clock.h"
+#include "server/batching/model_queue.h"
 #include "server/models/repository_scan.h"
 
 namespace vit {
@@ -24,6 +25,9 @@ struct ServedModel {
   ModelInfo info;
   std::string precision;  // "f32", "bf16" or "int8"
   std::vector<std::unique_ptr<Classifier>> classifiers;  // one for each worker
+  // Where calls wait for it. Whoever serves it makes the queue, which then owns
+  // the classifiers.
+  std::shared_ptr<ModelQueue> queue;
   std::vector<std::string> notes;  // what was chosen and why, a line each
   std::chrono::system_clock::time_point loaded_at;
   Clock::duration load_duration = Clock::duration::zero();

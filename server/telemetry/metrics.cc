@@ -62,6 +62,7 @@ Metrics::Metrics(prometheus::Registry* registry,
     : families_(registry) {
   AddRequests(registry);
   AddRefusals(registry);
+  AddReloads(registry);
   calls_ = AddGauge(registry, "vit_calls_in_flight",
                     "Calls under way, streams and health watches included");
   connections_ =
@@ -118,6 +119,20 @@ void Metrics::AddRefusals(prometheus::Registry* registry) {
   }
 }
 
+void Metrics::AddReloads(prometheus::Registry* registry) {
+  auto& reloads = BuildCounter()
+                      .Name("vit_model_reloads_total")
+                      .Help(
+                          "Versions of models that reloads loaded, refused or "
+                          "retired; failed: reloads that could not read the "
+                          "disk")
+                      .Register(*registry);
+  loaded_ = &reloads.Add({{"outcome", "loaded"}});
+  model_refused_ = &reloads.Add({{"outcome", "refused"}});
+  retired_ = &reloads.Add({{"outcome", "retired"}});
+  reload_failed_ = &reloads.Add({{"outcome", "failed"}});
+}
+
 void Metrics::OnRequest(Method method, absl::StatusCode code,
                         Clock::duration duration) {
   PerMethod& mine = methods_[static_cast<size_t>(method)];
@@ -141,6 +156,14 @@ void Metrics::OnHeartbeat(Clock::duration loop_lag,
   loop_lag_->Set(Seconds(loop_lag));
   oldest_wait_->Set(Seconds(oldest_wait));
 }
+
+void Metrics::OnReload(size_t loaded, size_t refused, size_t retired) {
+  loaded_->Increment(static_cast<double>(loaded));
+  model_refused_->Increment(static_cast<double>(refused));
+  retired_->Increment(static_cast<double>(retired));
+}
+
+void Metrics::OnReloadFailed() { reload_failed_->Increment(); }
 
 void Metrics::OnRefused(Rule rule) {
   refused_[static_cast<size_t>(rule)]->Increment();

@@ -52,6 +52,10 @@ class Metrics : public RpcObserver {
   // How the watchdog finds the server.
   void OnHeartbeat(Clock::duration loop_lag, Clock::duration oldest_wait);
 
+  // A reload of the models did so much; or could not read the disk.
+  void OnReload(size_t loaded, size_t refused, size_t retired);
+  void OnReloadFailed();
+
   void OnRefused(Rule rule) override;
   void OnCalls(size_t in_flight) override;
   void OnConnections(size_t open) override;
@@ -66,10 +70,15 @@ class Metrics : public RpcObserver {
 
   void AddRequests(prometheus::Registry* registry);
   void AddRefusals(prometheus::Registry* registry);
+  void AddReloads(prometheus::Registry* registry);
 
   ModelFamilies families_;
   std::array<PerMethod, kMethods.size()> methods_;
   std::array<prometheus::Counter*, kRules> refused_{};
+  prometheus::Counter* loaded_;
+  prometheus::Counter* model_refused_;
+  prometheus::Counter* retired_;
+  prometheus::Counter* reload_failed_;
   prometheus::Gauge* calls_;
   prometheus::Gauge* connections_;
   prometheus::Gauge* loop_lag_;

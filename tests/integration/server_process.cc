@@ -66,7 +66,9 @@ std::vector<std::string> ServerCommand(
   std::vector<std::string> command = launcher;
   command.insert(command.end(),
                  {VIT_BIN_DIR "/vit-server", "--model=" + ModelPath(),
-                  "--address=127.0.0.1:0", "--http_address=127.0.0.1:0"});
+                  "--address=127.0.0.1:0", "--http_address=127.0.0.1:0",
+                  "--admin_address=127.0.0.1:0", "--debug_address=127.0.0.1:0",
+                  "--lame_duck_seconds=0"});
   command.insert(command.end(), flags.begin(), flags.end());
   return command;
 }

@@ -28,6 +28,7 @@ class ServerFixture : public ::testing::Test {
   ServerFixture() {
     options_.address = "127.0.0.1:0";
     options_.max_batch_size = 8;
+    options_.admin_address = "";
     options_.lame_duck_seconds = 0;
     options_.drain_timeout_seconds = 20;
     // Loopback is slow under sanitizers, and tests hold the gate shut.
@@ -75,6 +76,10 @@ class ServerFixture : public ::testing::Test {
                 -> absl::StatusOr<std::shared_ptr<ModelQueue>> {
               if (model.empty() || model == "fake") return queue_;
               return absl::NotFoundError("unknown model; there is: fake");
+            },
+            .list_models = [] { return std::vector<ModelStatus>(); },
+            .request_reload = [](const OnReloaded& done) {
+              done(absl::UnavailableError("nothing to reload"));
             },
             .budget = MakeMemoryBudget(
                 {.granted = int64_t{1} << 30,
