@@ -1,6 +1,7 @@
 // vit-server: serves a Vision Transformer over gRPC. Parts are put together
 // here; each has its own place.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -67,6 +68,18 @@ absl::StatusOr<std::unique_ptr<HttpServer>> StartDebug(
   return HttpServer::Start(address, {std::move(limits)}, few);
 }
 
+// Before any model is known: its share of the descriptors.
+HttpLimits HttpLimitsFor(const ServerOptions& options) {
+  const MemoryBudget budget =
+      MakeMemoryBudget({.granted = GrantedMemory(),
+                        .descriptors = RaiseDescriptorLimit(),
+                        .max_connections = options.max_connections});
+  HttpLimits limits;
+  limits.max_connections = static_cast<int>(budget.max_http_connections);
+  limits.max_requests = std::max(limits.max_connections / 2, 1);
+  return limits;
+}
+
 std::map<std::string, std::string> BuildLabels() {
   return {{"version", VIT_VERSION},
           {"compiler", VIT_COMPILER},
@@ -75,14 +88,13 @@ std::map<std::string, std::string> BuildLabels() {
 
 absl::Status Serve(const ServerOptions& options, Signals* signals) {
   const Clock::time_point start = Clock::now();
-  RaiseDescriptorLimit();
   const auto registry = std::make_shared<prometheus::Registry>();
   ServingState state;
   std::vector<HttpRoute> routes = ProbeRoutes(&state);
   routes.push_back(
       MetricsRoute({registry, std::make_shared<ProcessMetrics>()}));
-  const absl::StatusOr<std::unique_ptr<HttpServer>> http =
-      HttpServer::Start(options.http_address, std::move(routes));
+  const absl::StatusOr<std::unique_ptr<HttpServer>> http = HttpServer::Start(
+      options.http_address, std::move(routes), HttpLimitsFor(options));
   if (!http.ok()) return http.status();
   Log(absl::StrCat("HTTP listening on ", (*http)->address()));
 
@@ -119,11 +131,11 @@ absl::Status Serve(const ServerOptions& options, Signals* signals) {
     Log(absl::StrCat("admin service listening on ",
                      (*server)->admin_address()));
   }
+  signals->StartServing([&reloader] { reloader.Request(nullptr); });
   Log(absl::StrCat("gRPC listening on ", (*server)->address()));
   const std::chrono::duration<double, std::milli> took = Clock::now() - start;
   Log(absl::StrFormat("ready after %.0f ms", took.count()));
 
-  signals->StartServing([&reloader] { reloader.Request(nullptr); });
   signals->WaitForEnd();
   if (!(*server)->Drain()) {
     return absl::DeadlineExceededError(

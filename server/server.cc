@@ -4,6 +4,7 @@
 #include <chrono>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "server/services/classifier_service.h"
 
@@ -81,6 +82,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   std::unique_ptr<Server> server(new Server(options, std::move(parts)));
   if (absl::Status status = server->StartPublic(); !status.ok()) return status;
   if (absl::Status status = server->StartAdmin(); !status.ok()) return status;
+  server->StartWatchdog();
   server->parts_.state->Advance(Phase::kServing);
   return server;
 }
@@ -96,10 +98,6 @@ absl::Status Server::StartPublic() {
       std::move(methods), parts_.state, parts_.metrics);
   if (!server.ok()) return server.status();
   public_ = *std::move(server);
-  watchdog_ = std::make_unique<Watchdog>(
-      std::chrono::seconds(options_.watchdog_seconds), public_->loops(),
-      parts_.pool, &public_->admission(), parts_.state, parts_.metrics,
-      parts_.on_hung);
   return absl::OkStatus();
 }
 
@@ -111,11 +109,27 @@ absl::Status Server::StartAdmin() {
   health_.AddMethods(&methods);
   admin_reflection_.AddMethods(&methods);
   auto server =
-      RpcServer::Start({.address = options_.admin_address}, std::move(methods),
-                       parts_.state, &not_counted_);
+      RpcServer::Start({.address = options_.admin_address,
+                        .admission = {.max_calls = 16,
+                                      .max_streams = 16,
+                                      .max_reading = 16}},
+                       std::move(methods), parts_.state, &not_counted_);
   if (!server.ok()) return server.status();
   admin_ = *std::move(server);
   return absl::OkStatus();
+}
+
+void Server::StartWatchdog() {
+  std::vector<EventLoop*> loops = public_->loops();
+  std::vector<Admission*> admissions = {&public_->admission()};
+  if (admin_ != nullptr) {
+    for (EventLoop* loop : admin_->loops()) loops.push_back(loop);
+    admissions.push_back(&admin_->admission());
+  }
+  watchdog_ = std::make_unique<Watchdog>(
+      std::chrono::seconds(options_.watchdog_seconds), std::move(loops),
+      parts_.pool, std::move(admissions), parts_.state, parts_.metrics,
+      parts_.on_hung);
 }
 
 Server::~Server() { Drain(); }

@@ -75,6 +75,7 @@ class Server {
 
   absl::Status StartPublic();
   absl::Status StartAdmin();
+  void StartWatchdog();
 
   const ServerOptions options_;
   const ServerParts parts_;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "model/model_loader.h"
+#include "model/self_check.h"
 #include "server/models/served_model_loader.h"
 #include "server/telemetry/log.h"
 
@@ -24,6 +25,13 @@ ModelQueueOptions QueueOptions(const ServerOptions& options,
   queue.max_queue_size = options.max_queue_size;
   queue.info = info;
   return queue;
+}
+
+// Part of what a reload compares, so never left to the loader's default.
+std::string GoldenPath(const ServerOptions& options) {
+  if (options.golden == "none") return "";
+  return options.golden.empty() ? DefaultGoldenPath(options.model)
+                                : options.golden;
 }
 
 void LogModel(const ServedModel& served, const std::string& path) {
@@ -71,7 +79,7 @@ absl::StatusOr<std::unique_ptr<ModelRepository>> LoadServingModels(
   auto repository = ModelRepository::Create(
       {.path = options.model_repository,
        .model_file = options.model,
-       .golden = options.golden,
+       .golden = GoldenPath(options),
        .versions = options.versions,
        .canary_percent = options.canary_percent},
       WithQueue(std::move(load), options, pool, metrics));

@@ -16,12 +16,13 @@ constexpr int kStalledPart = 3;
 }  // namespace
 
 Watchdog::Watchdog(Clock::duration limit, std::vector<EventLoop*> loops,
-                   WorkerPool* pool, Admission* admission, ServingState* state,
+                   WorkerPool* pool, std::vector<Admission*> admissions,
+                   ServingState* state,
                    Metrics* metrics, OnHung on_hung)
     : limit_(limit),
       loops_(std::move(loops)),
       pool_(pool),
-      admission_(admission),
+      admissions_(std::move(admissions)),
       state_(state),
       metrics_(metrics),
       on_hung_(std::move(on_hung)),
@@ -52,7 +53,7 @@ void Watchdog::Run() {
 }
 
 void Watchdog::Look(Clock::time_point now, bool trusted) {
-  admission_->CutOffLate(now);
+  for (Admission* admission : admissions_) admission->CutOffLate(now);
   Clock::duration lag{0};
   for (EventLoop* loop : loops_) {
     lag = std::max(lag, loop->Lag());

@@ -32,7 +32,8 @@ class Watchdog {
  public:
   // `limit`: after how long the server counts as hung; zero: never.
   Watchdog(Clock::duration limit, std::vector<EventLoop*> loops,
-           WorkerPool* pool, Admission* admission, ServingState* state,
+           WorkerPool* pool, std::vector<Admission*> admissions,
+           ServingState* state,
            Metrics* metrics, OnHung on_hung);
   ~Watchdog();
 
@@ -47,7 +48,7 @@ class Watchdog {
   const Clock::duration limit_;
   const std::vector<EventLoop*> loops_;
   WorkerPool* const pool_;
-  Admission* const admission_;
+  const std::vector<Admission*> admissions_;
   ServingState* const state_;
   Metrics* const metrics_;
   const OnHung on_hung_;

@@ -21,8 +21,8 @@ constexpr int64_t kMiB = 1 << 20;
 constexpr int64_t kUsualBudget = 160 * kMiB;
 // A connection of gRPC with its HTTP/2 state and what it has read ahead.
 constexpr int64_t kConnectionBytes = 64 << 10;
-// A connection of HTTP: its header and body buffers, seldom used.
-constexpr int64_t kHttpConnectionBytes = 32 << 10;
+// A connection of HTTP, as HttpLimits bounds it without a body.
+constexpr int64_t kHttpConnectionBytes = 80 << 10;
 // Descriptors that are neither gRPC's nor HTTP's connections.
 constexpr size_t kOwnDescriptors = 40;
 // Of gRPC's connections, each has two: see ConnectionAcceptor.

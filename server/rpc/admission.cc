@@ -15,9 +15,9 @@ Admission::Admission(const ServingState* state, const AdmissionLimits& limits,
     : state_(state), limits_(limits), observer_(observer) {}
 
 absl::Status Admission::Enter(AdmittedCall* call, bool is_stream,
-                              Clock::time_point now) {
+                              Clock::time_point now, bool while_draining) {
   MutexLock lock(&mutex_);
-  if (draining_) {
+  if (draining_ && !while_draining) {
     last_refused_ = now;
     observer_->OnRefused(Rule::kNotServing);
     return absl::UnavailableError(

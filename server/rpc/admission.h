@@ -81,9 +81,10 @@ class Admission {
             RpcObserver* observer);
 
   // Lets a call in, which begins in kReading (a stream, in kStreaming).
-  // Unavailable once draining; ResourceExhausted if there is no room.
-  absl::Status Enter(AdmittedCall* call, bool is_stream, Clock::time_point now)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Unavailable once draining, unless the call comes `while_draining`;
+  // ResourceExhausted if there is no room.
+  absl::Status Enter(AdmittedCall* call, bool is_stream, Clock::time_point now,
+                     bool while_draining = false) ABSL_LOCKS_EXCLUDED(mutex_);
   // It is another's turn.
   void Move(AdmittedCall* call, AdmittedCall::Phase phase,
             Clock::time_point now) ABSL_LOCKS_EXCLUDED(mutex_);

@@ -81,8 +81,8 @@ absl::Status Call::Start() {
                      "': expected one that server reflection lists"));
   }
   method_ = &found->second;
-  const absl::Status status =
-      shared_->admission->Enter(this, method_->is_stream, received_);
+  const absl::Status status = shared_->admission->Enter(
+      this, method_->is_stream, received_, method_->while_draining);
   if (!status.ok()) return status;
   if (absl::Status busy = TakePlaceOfMethod(); !busy.ok()) return busy;
   handler_ = method_->new_handler(this);

@@ -58,6 +58,8 @@ struct RpcMethod {
   bool is_stream = false;  // of several messages
   // Calls of it that may be under way at once; 0: as many as any.
   size_t max_calls = 0;
+  // Answered also while the server drains, such as a health check.
+  bool while_draining = false;
 };
 
 // All methods, by "/package.Service/Method".

@@ -116,9 +116,11 @@ HealthService::HealthService(ServingState* state,
 
 void HealthService::AddMethods(MethodTable* methods) {
   (*methods)["/grpc.health.v1.Health/Check"] = {
-      .new_handler = [this](Call* call) {
-        return std::make_unique<CheckHandler>(this, call);
-      }};
+      .new_handler =
+          [this](Call* call) {
+            return std::make_unique<CheckHandler>(this, call);
+          },
+      .while_draining = true};
   (*methods)["/grpc.health.v1.Health/Watch"] = {
       .new_handler =
           [this](Call* call) {

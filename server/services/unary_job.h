@@ -26,7 +26,7 @@ namespace vit {
 // What differs between protocols is the Codec, which knows nothing of queues:
 //
 //   kMethod                       how the call is counted
-//   kWantsAttention, kCost        of each image; see BatchTask
+//   kCost                         of each image; see BatchTask
 //   Request request               filled by the job; Release() lets go of it
 //   model(), version()            what is asked; may be empty
 //   images()                      how many images there are

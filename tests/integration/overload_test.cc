@@ -178,10 +178,11 @@ std::chrono::milliseconds LearnedDuration(const ServerProcess& server,
       std::chrono::duration<double>(seconds * images));
 }
 
-TEST(OverloadTest, WhatWouldBeLateIsRejectedAtOnceAndToldWhenToComeAgain) {
+TEST(OverloadTest, WhatWouldBeLateIsRejectedAtOnce) {
   constexpr int kLongBatch = 5000;
   ServerProcess server(
-      {"--workers=1", "--max_batch_size=1", "--max_queue_size=6000"});
+      {"--workers=1", "--max_batch_size=1", "--max_queue_size=6000",
+       "--max_images_per_call=6000"});
   ASSERT_TRUE(server.ready());
   const std::chrono::milliseconds timeout =
       LearnedDuration(server, 1, kLongBatch / 4);
@@ -197,7 +198,8 @@ TEST(OverloadTest, WhatWouldBeLateIsRejectedAtOnceAndToldWhenToComeAgain) {
     if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
       ++rejected;
       EXPECT_THAT(status.error_message(), HasSubstr("would be late"));
-      EXPECT_GT(std::atoi(call->Trailer(kPushback).c_str()), 0);
+      // Waiting could only make it later.
+      EXPECT_EQ(call->Trailer(kPushback), "");
     }
     EXPECT_TRUE(before->Wait().ok());
     return rejected > 0 || ::testing::Test::HasFailure();
@@ -214,7 +216,8 @@ TEST(OverloadTest, BeyondItsCapacityTheServerAnswersOrRejectsEarly) {
   constexpr int kCalls = 100;
   constexpr int kImages = 64;
   ServerProcess server(
-      {"--workers=1", "--max_batch_size=8", "--max_queue_size=10000"});
+      {"--workers=1", "--max_batch_size=8", "--max_queue_size=10000",
+       "--max_images_per_call=10000"});
   ASSERT_TRUE(server.ready());
   const std::chrono::milliseconds timeout =
       LearnedDuration(server, 8, kCalls * kImages / 20);
@@ -230,7 +233,8 @@ TEST(OverloadTest, BeyondItsCapacityTheServerAnswersOrRejectsEarly) {
       ++answers[status.error_code()];
       EXPECT_EQ(call->response().results_size(), status.ok() ? kImages : 0);
       if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
-        EXPECT_GT(std::atoi(call->Trailer(kPushback).c_str()), 0);
+        // Waiting could only make it later.
+      EXPECT_EQ(call->Trailer(kPushback), "");
       }
     }
   }
