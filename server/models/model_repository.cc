@@ -80,9 +80,8 @@ absl::StatusOr<std::unique_ptr<ModelRepository>> ModelRepository::Create(
       new ModelRepository(options, std::move(loader)));
 }
 
-ModelRepository::ModelRepository(const RepositoryOptions& options,
-                                 ModelLoader loader)
-    : options_(options), loader_(std::move(loader)) {
+ModelRepository::ModelRepository(RepositoryOptions options, ModelLoader loader)
+    : options_(std::move(options)), loader_(std::move(loader)) {
   Publish();
 }
 

@@ -123,7 +123,7 @@ class ModelRepository {
     std::weak_ptr<const ServedModel> retired;  // afterwards
   };
 
-  ModelRepository(const RepositoryOptions& options, ModelLoader loader);
+  ModelRepository(RepositoryOptions options, ModelLoader loader);
 
   absl::StatusOr<RepositoryScan> Scan() const;
   // `versions` are those of one folder on disk, newest first.

@@ -18,10 +18,9 @@ constexpr size_t kMostListed = 10;
 constexpr size_t kMostQuoted = 64;  // bytes
 
 std::string Quoted(std::string_view text) {
-  std::string quoted = absl::Utf8SafeCEscape(
-      absl::string_view(text.data(), std::min(text.size(), kMostQuoted)));
-  return absl::StrCat("\"", quoted, text.size() > kMostQuoted ? "..." : "",
-                      "\"");
+  const std::string beginning(text.substr(0, kMostQuoted));
+  return absl::StrCat("\"", absl::Utf8SafeCEscape(beginning),
+                      text.size() > kMostQuoted ? "..." : "", "\"");
 }
 
 // "a, b, c and 7 more".
@@ -34,12 +33,13 @@ std::string Listed(const std::vector<std::string>& items) {
   return text;
 }
 
+// Newest first.
 std::string VersionsOf(const ServingVersions& versions) {
   std::vector<std::string> names;
-  for (auto model = versions.all.rbegin(); model != versions.all.rend();
-       ++model) {
-    names.push_back((*model)->version());
+  for (const std::shared_ptr<const ServedModel>& model : versions.all) {
+    names.push_back(model->version());
   }
+  std::ranges::reverse(names);
   return Listed(names);
 }
 
