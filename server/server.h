@@ -60,6 +60,9 @@ class Server {
     return admin_ == nullptr ? "" : admin_->address();
   }
 
+  // The process has loaded or dropped models. Thread-safe, until Drain.
+  void OnModelsChanged() { watchdog_->OnModelsChanged(); }
+
   // Shuts down without losing a call. Not ready at once, so that balancers look
   // away; takes calls still for options.lame_duck_seconds; then refuses new
   // ones with Unavailable, finishes the accepted ones, and stops. Answers that

@@ -1,15 +1,20 @@
 #include "server/watchdog.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <chrono>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "server/limits/memory_budget.h"
+#include "server/telemetry/log.h"
 
 namespace vit {
 namespace {
 
-constexpr Clock::duration kInterval = std::chrono::milliseconds(250);
+constexpr Clock::duration kInterval = std::chrono::milliseconds(50);
+constexpr int kTicksPerLook = 5;
 // Of the limit, before the server counts as stalled.
 constexpr int kStalledPart = 3;
 
@@ -18,14 +23,17 @@ constexpr int kStalledPart = 3;
 Watchdog::Watchdog(Clock::duration limit, std::vector<EventLoop*> loops,
                    WorkerPool* pool, std::vector<Admission*> admissions,
                    ServingState* state,
-                   Metrics* metrics, OnHung on_hung)
+                   Metrics* metrics, int64_t budget_bytes,
+                   OnHung on_hung)
     : limit_(limit),
       loops_(std::move(loops)),
       pool_(pool),
       admissions_(std::move(admissions)),
       state_(state),
       metrics_(metrics),
+      budget_bytes_(budget_bytes),
       on_hung_(std::move(on_hung)),
+      own_memory_(ResidentMemory()),
       thread_([this] { Run(); }) {}
 
 Watchdog::~Watchdog() {
@@ -38,19 +46,38 @@ Watchdog::~Watchdog() {
 }
 
 void Watchdog::Run() {
-  Clock::time_point last = Clock::now();
-  while (true) {
+  Clock::time_point last_look = Clock::now();
+  for (int tick = 1;; ++tick) {
     {
       MutexLock lock(&mutex_);
       if (!stopping_) changed_.WaitUntil(&mutex_, Clock::now() + kInterval);
       if (stopping_) return;
     }
-    // A process that was stopped and goes on has not hung.
     const Clock::time_point now = Clock::now();
-    Look(now, /*trusted=*/now - last < 4 * kInterval);
-    last = now;
+    WatchMemory(now);
+    if (tick % kTicksPerLook != 0) continue;
+    // A process that was stopped and goes on has not hung.
+    Look(now, /*trusted=*/now - last_look < 4 * kTicksPerLook * kInterval);
+    last_look = now;
   }
 }
+
+void Watchdog::WatchMemory(Clock::time_point now) {
+  const int64_t grown = ResidentMemory() - own_memory_.load();
+  if (grown < budget_bytes_ / 2) return;
+  size_t cut = 0;
+  for (Admission* admission : admissions_) {
+    cut += admission->RelievePressure(now);
+  }
+  // Otherwise what was freed would count as pressure again.
+  malloc_trim(0);
+  if (cut == 0) return;
+  Log(absl::StrFormat(
+      "memory: grown by %.0f MiB, so %d half-sent messages were cut off",
+      static_cast<double>(grown) / (1 << 20), cut));
+}
+
+void Watchdog::OnModelsChanged() { own_memory_.store(ResidentMemory()); }
 
 void Watchdog::Look(Clock::time_point now, bool trusted) {
   for (Admission* admission : admissions_) admission->CutOffLate(now);

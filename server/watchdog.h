@@ -1,6 +1,8 @@
 #ifndef MNIST_VIT_SERVER_WATCHDOG_H_
 #define MNIST_VIT_SERVER_WATCHDOG_H_
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <thread>
@@ -20,8 +22,14 @@ namespace vit {
 // What to do about a server that has hung for too long, and how.
 using OnHung = std::function<void(const std::string& what)>;
 
-// A thread that looks after the others a few times a second. It cuts off calls
-// that keep the server waiting too long, and exports how the server does. If an
+// A thread that looks after the others twenty times a second. It cuts off calls
+// that keep the server waiting too long, and exports how the server does.
+//
+// gRPC 1.51 reads a message of any size that a peer announces, and only then
+// looks at its limit. So when the process has grown by half of what the budget
+// allows, the watchdog cuts off half-sent messages at once
+// (Admission::RelievePressure) and gives the memory back to the system.
+// If an
 // event loop does not answer, or a worker does not finish a batch that should
 // be done long since, the server is not ready any more, so that balancers look
 // away; if that lasts, `on_hung` ends it, so that whoever started it starts
@@ -31,17 +39,23 @@ using OnHung = std::function<void(const std::string& what)>;
 class Watchdog {
  public:
   // `limit`: after how long the server counts as hung; zero: never.
+  // `budget_bytes`: what peers may make the process grow by.
   Watchdog(Clock::duration limit, std::vector<EventLoop*> loops,
            WorkerPool* pool, std::vector<Admission*> admissions,
            ServingState* state,
-           Metrics* metrics, OnHung on_hung);
+           Metrics* metrics, int64_t budget_bytes, OnHung on_hung);
   ~Watchdog();
+
+  // The process has loaded or dropped models: what it holds now is its own.
+  // Thread-safe.
+  void OnModelsChanged();
 
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
  private:
   void Run() ABSL_LOCKS_EXCLUDED(mutex_);
+  void WatchMemory(Clock::time_point now);
   // `trusted`: this thread ran on time, so that others had the chance, too.
   void Look(Clock::time_point now, bool trusted);
 
@@ -51,7 +65,10 @@ class Watchdog {
   const std::vector<Admission*> admissions_;
   ServingState* const state_;
   Metrics* const metrics_;
+  const int64_t budget_bytes_;
   const OnHung on_hung_;
+  // What the process holds without what peers make it hold.
+  std::atomic<int64_t> own_memory_;
 
   Mutex mutex_;
   CondVar changed_;

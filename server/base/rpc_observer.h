@@ -24,8 +24,9 @@ class RpcObserver {
     kWriteTimeout,      // an answer was not read for too long
     kMadeRoom,          // cut off so that another call could come in
     kConnectionLimit,   // a connection was closed at once
+    kMemoryPressure,    // cut off because memory ran short
   };
-  static constexpr size_t kRules = 12;
+  static constexpr size_t kRules = 13;
 
   virtual ~RpcObserver() = default;
   virtual void OnRefused(Rule rule) = 0;

@@ -73,6 +73,13 @@ int64_t GrantedMemory(const fs::path& root) {
   return static_cast<int64_t>(limit);
 }
 
+int64_t ResidentMemory() {
+  int64_t pages = 0;
+  int64_t resident = 0;
+  std::ifstream("/proc/self/statm") >> pages >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
 size_t RaiseDescriptorLimit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;

@@ -14,6 +14,9 @@ namespace vit {
 // memory.limit_in_bytes). `root` is where the file system begins, for tests.
 int64_t GrantedMemory(const std::filesystem::path& root = "/");
 
+// What this process holds in memory now, in bytes; zero if it is unknown.
+int64_t ResidentMemory();
+
 // Raises the soft limit of open files to the hard one; returns it.
 size_t RaiseDescriptorLimit();
 
@@ -64,9 +67,9 @@ struct MemoryBudget {
 };
 
 // Images of one stream that are under way at once, and what a call costs besides
-// its message: our objects and gRPC's.
+// its message: our objects, gRPC's, and what its stream may send ahead.
 inline constexpr int64_t kStreamImages = 64;
-inline constexpr int64_t kCallBytes = 8 << 10;
+inline constexpr int64_t kCallBytes = (8 << 10) + (16 << 10);
 
 // A pure function.
 MemoryBudget MakeMemoryBudget(const MemoryBudgetInput& input);

@@ -23,7 +23,7 @@ absl::Status Admission::Enter(AdmittedCall* call, bool is_stream,
     return absl::UnavailableError(
         absl::StrCat("server is ", state_->description()));
   }
-  if (!MakeRoom(is_stream, now)) {
+  if (!MakeRoom(*call, is_stream, now)) {
     observer_->OnRefused(is_stream ? Rule::kTooManyStreams
                                    : Rule::kTooManyCalls);
     return absl::ResourceExhaustedError(
@@ -35,25 +35,52 @@ absl::Status Admission::Enter(AdmittedCall* call, bool is_stream,
   call->admitted_ = call->has_place_ = true;
   call->is_stream_ = is_stream;
   ++admitted_;
-  ++PlacesOf(*call);
+  CountPlace(*call, 1);
   Append(call, is_stream ? Phase::kStreaming : Phase::kReading, now);
   observer_->OnCalls(admitted_);
   return absl::OkStatus();
 }
 
-bool Admission::MakeRoom(bool is_stream, Clock::time_point now) {
+bool Admission::MakeRoom(const AdmittedCall& newcomer, bool is_stream,
+                         Clock::time_point now) {
   const Clock::time_point before = now - kPatience;
   if (is_stream) {
     return streams_ < limits_.max_streams ||
-           CutOffOldest(Phase::kStreaming, before, Rule::kMadeRoom);
+           CutOffOldest(Phase::kStreaming, before, Rule::kMadeRoom) ||
+           CutOffOfLargest(newcomer, is_stream,
+                           {Phase::kStreaming, Phase::kAnswering});
   }
   if (ListOf(Phase::kReading).size >= limits_.max_reading &&
-      !CutOffOldest(Phase::kReading, before, Rule::kMadeRoom)) {
+      !CutOffOldest(Phase::kReading, before, Rule::kMadeRoom) &&
+      !CutOffOfLargest(newcomer, is_stream, {Phase::kReading})) {
     return false;
   }
   return calls_ < limits_.max_calls ||
          CutOffOldest(Phase::kAnswering, before, Rule::kMadeRoom) ||
-         CutOffOldest(Phase::kReading, before, Rule::kMadeRoom);
+         CutOffOldest(Phase::kReading, before, Rule::kMadeRoom) ||
+         CutOffOfLargest(
+             newcomer, is_stream,
+             {Phase::kReading, Phase::kAnswering, Phase::kComputing});
+}
+
+bool Admission::CutOffOfLargest(const AdmittedCall& newcomer, bool is_stream,
+                                std::initializer_list<Phase> phases) {
+  const auto& places = places_[is_stream ? 1 : 0];
+  const auto largest = std::max_element(places.begin(), places.end());
+  if (*largest <= places[newcomer.connection_ % kConnections] + 1) return false;
+  const size_t connection = largest - places.begin();
+  for (const Phase phase : phases) {
+    for (AdmittedCall* call = ListOf(phase).first; call != nullptr;
+         call = call->next_) {
+      if (call->connection_ % kConnections != connection ||
+          call->is_stream_ != is_stream) {
+        continue;
+      }
+      CutOff(call, Rule::kMadeRoom);
+      return true;
+    }
+  }
+  return false;
 }
 
 void Admission::Move(AdmittedCall* call, Phase phase, Clock::time_point now) {
@@ -68,7 +95,7 @@ void Admission::Leave(AdmittedCall* call) {
   if (!call->admitted_) return;
   call->admitted_ = false;
   Unlink(call);
-  if (call->has_place_) --PlacesOf(*call);
+  if (call->has_place_) CountPlace(*call, -1);
   observer_->OnCalls(--admitted_);
   if (admitted_ == 0) changed_.NotifyAll();
 }
@@ -87,13 +114,37 @@ bool Admission::CutOffOldest(Phase phase, Clock::time_point before,
                              Rule rule) {
   AdmittedCall* call = ListOf(phase).first;
   if (call == nullptr || call->since_ > before) return false;
+  CutOff(call, rule);
+  return true;
+}
+
+void Admission::CutOff(AdmittedCall* call, Rule rule) {
   Unlink(call);
-  Append(call, Phase::kEnding, before);
+  Append(call, Phase::kEnding, call->since_);
   call->has_place_ = false;
-  --PlacesOf(*call);
+  CountPlace(*call, -1);
   observer_->OnRefused(rule);
   call->CutOff();
-  return true;
+}
+
+void Admission::CountPlace(const AdmittedCall& call, int difference) {
+  (call.is_stream_ ? streams_ : calls_) += difference;
+  places_[call.is_stream_ ? 1 : 0][call.connection_ % kConnections] +=
+      difference;
+}
+
+size_t Admission::RelievePressure(Clock::time_point now) {
+  MutexLock lock(&mutex_);
+  const Clock::time_point before = now - kShortPatience;
+  size_t cut = 0;
+  while (CutOffOldest(Phase::kReading, before, Rule::kMemoryPressure)) ++cut;
+  if (cut > 0) return cut;
+  const size_t half = (ListOf(Phase::kStreaming).size + 1) / 2;
+  while (cut < half &&
+         CutOffOldest(Phase::kStreaming, before, Rule::kMemoryPressure)) {
+    ++cut;
+  }
+  return cut;
 }
 
 void Admission::StartDraining() {

@@ -2,7 +2,10 @@
 #define MNIST_VIT_SERVER_RPC_ADMISSION_H_
 
 #include <array>
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <initializer_list>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -42,6 +45,8 @@ class AdmittedCall {
   AdmittedCall() = default;
   virtual ~AdmittedCall() = default;
 
+  void set_connection(uint64_t connection) { connection_ = connection; }
+
  private:
   friend class Admission;
 
@@ -50,6 +55,10 @@ class AdmittedCall {
   // The server drains: take no more from the client, answer what was taken,
   // and finish. Under Admission's lock, so must only pass it on.
   virtual void StartDraining() = 0;
+
+  // Which connection it came by, as a number that is likely its own. Set before
+  // it enters.
+  uint64_t connection_ = 0;
 
   // Guarded by Admission's lock.
   bool admitted_ = false;
@@ -65,16 +74,20 @@ class AdmittedCall {
 // Every call is counted from its arrival until gRPC is done with it, and so is
 // what it holds.
 //
-// When all places are taken, Admission makes room by cutting off the call that
-// has kept the server waiting longest: for its message, for its answer to be
-// read, or, a stream, for anything. Honest clients take milliseconds for that,
-// so calls are refused only when every place is the server's own turn or was
-// taken less than kPatience ago.
+// When all places are taken, Admission makes room. It cuts off the call that has
+// kept the server waiting longest, if that is longer than kPatience: for its
+// message, for its answer to be read, or, a stream, for anything. Honest clients
+// take milliseconds for that. If there is none, the connection that has most
+// places gives one up. So a call is refused only if no connection has more
+// places than its own.
 //
 // Thread-safe.
 class Admission {
  public:
   static constexpr Clock::duration kPatience = std::chrono::milliseconds(200);
+  // The same when memory runs short.
+  static constexpr Clock::duration kShortPatience =
+      std::chrono::milliseconds(50);
 
   // `state` and `observer` outlive it.
   Admission(const ServingState* state, const AdmissionLimits& limits,
@@ -94,6 +107,11 @@ class Admission {
   // Cuts off what has kept the server waiting too long. To be called now and
   // then.
   void CutOffLate(Clock::time_point now) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Memory runs short: cuts off the calls whose messages have been half sent for
+  // longer than an honest client takes; if there are none, the half of the
+  // streams from which nothing has come for the longest time. Returns how many.
+  size_t RelievePressure(Clock::time_point now) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Refuses new calls and tells the streams.
   void StartDraining() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -120,17 +138,22 @@ class Admission {
   void Append(AdmittedCall* call, AdmittedCall::Phase phase,
               Clock::time_point now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Unlink(AdmittedCall* call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  size_t& PlacesOf(const AdmittedCall& call)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return call.is_stream_ ? streams_ : calls_;
-  }
   // Cuts off the call that is longest in this phase, if that is since `before`
   // or earlier.
   bool CutOffOldest(AdmittedCall::Phase phase, Clock::time_point before,
                     RpcObserver::Rule rule)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Cuts off a call of the connection that has most places, in the first of
+  // `phases` in which it has any; false if `newcomer`'s has as many.
+  bool CutOffOfLargest(const AdmittedCall& newcomer, bool is_stream,
+                       std::initializer_list<AdmittedCall::Phase> phases)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CutOff(AdmittedCall* call, RpcObserver::Rule rule)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Whether there is room for one more, if need be by making some.
-  bool MakeRoom(bool is_stream, Clock::time_point now)
+  bool MakeRoom(const AdmittedCall& newcomer, bool is_stream,
+                Clock::time_point now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CountPlace(const AdmittedCall& call, int difference)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ServingState* const state_;
@@ -145,6 +168,10 @@ class Admission {
   // Of those, the ones that have places; what was cut off has none.
   size_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t streams_ ABSL_GUARDED_BY(mutex_) = 0;
+  // The same by connection, hashed: of unary calls, and of streams.
+  static constexpr size_t kConnections = 1024;
+  std::array<std::array<uint32_t, kConnections>, 2> places_
+      ABSL_GUARDED_BY(mutex_){};
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   Clock::time_point last_refused_ ABSL_GUARDED_BY(mutex_);
 };

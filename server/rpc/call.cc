@@ -81,6 +81,7 @@ absl::Status Call::Start() {
                      "': expected one that server reflection lists"));
   }
   method_ = &found->second;
+  Identify();
   const absl::Status status = shared_->admission->Enter(
       this, method_->is_stream, received_, method_->while_draining);
   if (!status.ok()) return status;
@@ -157,15 +158,16 @@ void Call::OnDrainAlarm(bool /*ok*/) {
 
 Clock::time_point Call::deadline() const { return Deadline(context_); }
 
-uint64_t Call::flow() const {
+void Call::Identify() {
   const std::string peer = context_.peer();
+  set_connection(absl::HashOf(peer));
   std::string_view client = peer;
   // The address of a local peer says nothing: a proxy's, or anyone's.
   const bool is_local = client.starts_with("unix") ||
                         client.starts_with("ipv4:127.") ||
                         client.starts_with("ipv6:%5B::1%5D");
   if (!is_local) client = client.substr(0, client.rfind(':'));
-  return absl::HashOf(client);
+  flow_ = absl::HashOf(client);
 }
 
 }  // namespace vit

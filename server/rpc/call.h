@@ -120,7 +120,7 @@ class Call final : private AdmittedCall {
   Clock::time_point deadline() const;
   // The same for all calls of one client, and most often for no others: of a
   // local client, its connection; of another, its address.
-  uint64_t flow() const;
+  uint64_t flow() const { return flow_; }
   EventLoop* loop() const { return loop_; }
   RpcObserver& observer() const { return *shared_->observer; }
   grpc::ServerContext& context() { return context_; }
@@ -157,6 +157,8 @@ class Call final : private AdmittedCall {
   void OnFinished(bool /*ok*/) {}
   void OnDrainAlarm(bool ok);
 
+  // Who calls.
+  void Identify();
   // Lets the call in and gives it a handler; or says why not.
   absl::Status Start();
   absl::Status TakePlaceOfMethod();
@@ -173,6 +175,7 @@ class Call final : private AdmittedCall {
   grpc::GenericServerAsyncReaderWriter stream_{&context_};
   const RpcMethod* method_ = nullptr;
   bool holds_method_place_ = false;
+  uint64_t flow_ = 0;
   Clock::time_point received_;
   std::unique_ptr<CallHandler> handler_;
   grpc::ByteBuffer message_;

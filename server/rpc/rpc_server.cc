@@ -9,6 +9,7 @@ namespace vit {
 namespace {
 
 constexpr int kMillisecondsPerSecond = 1000;
+constexpr int kReadAheadBytes = 16 << 10;
 
 // Longer than a client's way here and back; and how long clients that go on
 // calling can hold up the end.
@@ -37,6 +38,11 @@ void SetArguments(const RpcServerOptions& options,
   // A client that pings more often is closed.
   set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
       10 * kMillisecondsPerSecond);
+  // What a stream may send ahead of being read. gRPC's own choice grows with the
+  // connection's speed, to megabytes for each of a hundred streams. A message
+  // that is being read has the room that it needs all the same.
+  set(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  set(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kReadAheadBytes);
   builder->SetMaxReceiveMessageSize(options.max_message_bytes);
   // gRPC 1.51 inflates a message before it looks at its size.
   builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
