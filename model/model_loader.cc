@@ -45,8 +45,9 @@ absl::Status FillSideBySide(const VitModel& model,
       static_cast<int>(places.size()), [&model, places](int i) {
         absl::StatusOr<std::unique_ptr<Classifier>> classifier =
             WarmClassifier(model);
-        if (classifier.ok()) places[i] = *std::move(classifier);
-        return classifier.status();
+        if (!classifier.ok()) return classifier.status();
+        places[i] = *std::move(classifier);
+        return absl::OkStatus();
       });
 }
 

@@ -112,9 +112,11 @@ absl::Status Serve(const ServerOptions& options, Signals* signals) {
     Log(absl::StrCat("debug pages listening on ", (*debug)->address()));
   }
 
+  OwnMemory own_memory;
+  own_memory.Measure();
   ModelReloader reloader(models->get(),
                          std::chrono::seconds(options.model_poll_seconds),
-                         &metrics);
+                         &metrics, &own_memory);
   const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(
       options,
       {.state = &state,
@@ -125,6 +127,7 @@ absl::Status Serve(const ServerOptions& options, Signals* signals) {
        .request_reload =
            [&reloader](OnReloaded done) { reloader.Request(std::move(done)); },
        .budget = budget,
+       .own_memory = &own_memory,
        .on_hung = EndHungServer});
   if (!server.ok()) return server.status();
   if (!(*server)->admin_address().empty()) {

@@ -10,10 +10,11 @@
 namespace vit {
 
 ModelReloader::ModelReloader(ModelRepository* repository,
-                             Clock::duration interval, Metrics* metrics)
+                             Clock::duration interval, Metrics* metrics, OwnMemory* own_memory)
     : repository_(repository),
       interval_(interval),
       metrics_(metrics),
+      own_memory_(own_memory),
       thread_([this] { Run(); }) {}
 
 ModelReloader::~ModelReloader() {
@@ -74,6 +75,7 @@ void ModelReloader::Reload(const std::vector<OnReloaded>& waiting) {
     for (const std::string& line : ChangeLines(*report)) Log(line);
     metrics_->OnReload(report->loaded.size(), report->refused.size(),
                        report->retired.size());
+    if (report->changed()) own_memory_->Measure();
   } else {
     Log(absl::StrCat("models cannot be reloaded: ",
                      std::string(report.status().message())));

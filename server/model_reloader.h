@@ -7,6 +7,7 @@
 #include "absl/base/thread_annotations.h"
 #include "server/base/clock.h"
 #include "server/base/mutex.h"
+#include "server/limits/memory_budget.h"
 #include "server/models/model_repository.h"
 #include "server/services/admin_service.h"
 #include "server/telemetry/metrics.h"
@@ -14,12 +15,13 @@
 namespace vit {
 
 // A thread that reloads the models: when asked to, and at an interval. It writes
-// what changed to the log and to the metrics.
+// what changed to the log and to the metrics, and measures what the process then
+// holds.
 class ModelReloader {
  public:
   // `interval`: zero, only when asked to. The others outlive it.
   ModelReloader(ModelRepository* repository, Clock::duration interval,
-                Metrics* metrics);
+                Metrics* metrics, OwnMemory* own_memory);
   // Finishes the reload that is under way; those who wait for another learn
   // that the server shuts down.
   ~ModelReloader();
@@ -40,6 +42,7 @@ class ModelReloader {
   ModelRepository* const repository_;
   const Clock::duration interval_;
   Metrics* const metrics_;
+  OwnMemory* const own_memory_;
 
   Mutex mutex_;
   CondVar changed_;

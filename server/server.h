@@ -31,6 +31,7 @@ struct ServerParts {
   // Reloads the models, for the admin service.
   RequestReload request_reload;
   MemoryBudget budget;
+  const OwnMemory* own_memory = nullptr;
   // Called by the watchdog once the server has hung for too long; does not
   // return in production. See Watchdog.
   OnHung on_hung;
@@ -59,9 +60,6 @@ class Server {
   std::string admin_address() const {
     return admin_ == nullptr ? "" : admin_->address();
   }
-
-  // The process has loaded or dropped models. Thread-safe, until Drain.
-  void OnModelsChanged() { watchdog_->OnModelsChanged(); }
 
   // Shuts down without losing a call. Not ready at once, so that balancers look
   // away; takes calls still for options.lame_duck_seconds; then refuses new

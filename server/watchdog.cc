@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "server/limits/memory_budget.h"
 #include "server/telemetry/log.h"
 
 namespace vit {
@@ -15,6 +14,8 @@ namespace {
 
 constexpr Clock::duration kInterval = std::chrono::milliseconds(50);
 constexpr int kTicksPerLook = 5;
+// Of the budget, before half-sent messages are cut off.
+constexpr int kPressurePart = 4;
 // Of the limit, before the server counts as stalled.
 constexpr int kStalledPart = 3;
 
@@ -23,17 +24,17 @@ constexpr int kStalledPart = 3;
 Watchdog::Watchdog(Clock::duration limit, std::vector<EventLoop*> loops,
                    WorkerPool* pool, std::vector<Admission*> admissions,
                    ServingState* state,
-                   Metrics* metrics, int64_t budget_bytes,
-                   OnHung on_hung)
+                   Metrics* metrics, const OwnMemory* own_memory,
+                   int64_t budget_bytes, OnHung on_hung)
     : limit_(limit),
       loops_(std::move(loops)),
       pool_(pool),
       admissions_(std::move(admissions)),
       state_(state),
       metrics_(metrics),
+      own_memory_(own_memory),
       budget_bytes_(budget_bytes),
       on_hung_(std::move(on_hung)),
-      own_memory_(ResidentMemory()),
       thread_([this] { Run(); }) {}
 
 Watchdog::~Watchdog() {
@@ -63,8 +64,8 @@ void Watchdog::Run() {
 }
 
 void Watchdog::WatchMemory(Clock::time_point now) {
-  const int64_t grown = ResidentMemory() - own_memory_.load();
-  if (grown < budget_bytes_ / 2) return;
+  const int64_t grown = ResidentMemory() - own_memory_->bytes();
+  if (grown < budget_bytes_ / kPressurePart) return;
   size_t cut = 0;
   for (Admission* admission : admissions_) {
     cut += admission->RelievePressure(now);
@@ -76,8 +77,6 @@ void Watchdog::WatchMemory(Clock::time_point now) {
       "memory: grown by %.0f MiB, so %d half-sent messages were cut off",
       static_cast<double>(grown) / (1 << 20), cut));
 }
-
-void Watchdog::OnModelsChanged() { own_memory_.store(ResidentMemory()); }
 
 void Watchdog::Look(Clock::time_point now, bool trusted) {
   for (Admission* admission : admissions_) admission->CutOffLate(now);

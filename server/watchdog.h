@@ -1,7 +1,6 @@
 #ifndef MNIST_VIT_SERVER_WATCHDOG_H_
 #define MNIST_VIT_SERVER_WATCHDOG_H_
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -13,6 +12,7 @@
 #include "server/base/mutex.h"
 #include "server/base/serving_state.h"
 #include "server/batching/worker_pool.h"
+#include "server/limits/memory_budget.h"
 #include "server/rpc/admission.h"
 #include "server/rpc/event_loop.h"
 #include "server/telemetry/metrics.h"
@@ -26,7 +26,7 @@ using OnHung = std::function<void(const std::string& what)>;
 // that keep the server waiting too long, and exports how the server does.
 //
 // gRPC 1.51 reads a message of any size that a peer announces, and only then
-// looks at its limit. So when the process has grown by half of what the budget
+// looks at its limit. So when the process has grown by a quarter of what the budget
 // allows, the watchdog cuts off half-sent messages at once
 // (Admission::RelievePressure) and gives the memory back to the system.
 // If an
@@ -43,12 +43,9 @@ class Watchdog {
   Watchdog(Clock::duration limit, std::vector<EventLoop*> loops,
            WorkerPool* pool, std::vector<Admission*> admissions,
            ServingState* state,
-           Metrics* metrics, int64_t budget_bytes, OnHung on_hung);
+           Metrics* metrics, const OwnMemory* own_memory,
+           int64_t budget_bytes, OnHung on_hung);
   ~Watchdog();
-
-  // The process has loaded or dropped models: what it holds now is its own.
-  // Thread-safe.
-  void OnModelsChanged();
 
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
@@ -65,10 +62,9 @@ class Watchdog {
   const std::vector<Admission*> admissions_;
   ServingState* const state_;
   Metrics* const metrics_;
+  const OwnMemory* const own_memory_;
   const int64_t budget_bytes_;
   const OnHung on_hung_;
-  // What the process holds without what peers make it hold.
-  std::atomic<int64_t> own_memory_;
 
   Mutex mutex_;
   CondVar changed_;

@@ -1,5 +1,6 @@
 #include "server/limits/memory_budget.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -78,6 +79,11 @@ int64_t ResidentMemory() {
   int64_t resident = 0;
   std::ifstream("/proc/self/statm") >> pages >> resident;
   return resident * sysconf(_SC_PAGESIZE);
+}
+
+void OwnMemory::Measure() {
+  malloc_trim(0);
+  bytes_.store(ResidentMemory(), std::memory_order_relaxed);
 }
 
 size_t RaiseDescriptorLimit() {

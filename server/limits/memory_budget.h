@@ -1,6 +1,7 @@
 #ifndef MNIST_VIT_SERVER_LIMITS_MEMORY_BUDGET_H_
 #define MNIST_VIT_SERVER_LIMITS_MEMORY_BUDGET_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -16,6 +17,19 @@ int64_t GrantedMemory(const std::filesystem::path& root = "/");
 
 // What this process holds in memory now, in bytes; zero if it is unknown.
 int64_t ResidentMemory();
+
+// What the process holds by itself, without what its peers make it hold.
+// Thread-safe.
+class OwnMemory {
+ public:
+  // What the process holds now is its own: after a start, or when models have
+  // come or gone. Gives unused memory back to the system first.
+  void Measure();
+  int64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<int64_t> bytes_{0};
+};
 
 // Raises the soft limit of open files to the hard one; returns it.
 size_t RaiseDescriptorLimit();

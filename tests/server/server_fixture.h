@@ -61,6 +61,7 @@ class ServerFixture : public ::testing::Test {
     const ModelInfo info = classifiers.front()->info();
     queue_ = ModelQueue::Create(pool_.get(), queue_options,
                                 std::move(classifiers), metrics_.ForModel(info));
+    own_memory_.Measure();
     auto server = Server::Start(options_, Parts(info));
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
@@ -88,6 +89,7 @@ class ServerFixture : public ::testing::Test {
                  .max_queue_size = options_.max_queue_size,
                  .max_explanations = options_.max_explanations,
                  .max_connections = options_.max_connections}),
+            .own_memory = &own_memory_,
             .on_hung = nullptr};
   }
 
@@ -133,6 +135,7 @@ class ServerFixture : public ::testing::Test {
       std::make_shared<prometheus::Registry>();
   ServerOptions options_;
   ServingState state_;
+  OwnMemory own_memory_;
   vit::Metrics metrics_{registry_.get(), {{"version", "test"}}};
   std::unique_ptr<WorkerPool> pool_;
   std::shared_ptr<ModelQueue> queue_;
