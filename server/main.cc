@@ -49,6 +49,18 @@ void EndHungServer(const std::string& what) {
   std::_Exit(kExitHung);
 }
 
+// Plain text is all right on this machine, or behind a proxy that the operator
+// knows of.
+void WarnOfPlainText(const ServerOptions& options) {
+  const std::string& address = options.address;
+  const bool is_local =
+      address.starts_with("unix:") || address.starts_with("127.") ||
+      address.starts_with("localhost:") || address.starts_with("[::1]:");
+  if (is_local || !options.tls_certificate.empty()) return;
+  Log(absl::StrCat("warning: gRPC on ", address,
+                   " is plain text; --tls_certificate encrypts it"));
+}
+
 int WorkersOf(const ServerOptions& options) {
   return options.workers > 0 ? options.workers : GrantedCpus();
 }
@@ -100,6 +112,7 @@ absl::Status Serve(const ServerOptions& options, Signals* signals) {
 
   const int workers = WorkersOf(options);
   LogChoices(options, workers);
+  WarnOfPlainText(options);
   Metrics metrics(registry.get(), BuildLabels());
   WorkerPool pool(workers, options.max_batch_size);
   const auto models = LoadServingModels(options, &pool, &metrics);

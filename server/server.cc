@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/rpc/credentials.h"
 #include "server/services/classifier_service.h"
 
 namespace vit {
@@ -88,14 +89,21 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
 }
 
 absl::Status Server::StartPublic() {
+  const auto credentials =
+      MakeCredentials({.certificate = options_.tls_certificate,
+                       .key = options_.tls_key,
+                       .client_ca = options_.tls_client_ca});
+  if (!credentials.ok()) return credentials.status();
   MethodTable methods;
   AddClassifierMethods(&service_, options_.max_explanations, &methods);
   AddModelsMethods(parts_.list_models, &methods);
   health_.AddMethods(&methods);
   if (options_.reflection) reflection_.AddMethods(&methods);
-  auto server = RpcServer::Start(
-      PublicOptions(options_, parts_.budget, parts_.pool->workers()),
-      std::move(methods), parts_.state, parts_.metrics);
+  RpcServerOptions rpc_options =
+      PublicOptions(options_, parts_.budget, parts_.pool->workers());
+  rpc_options.credentials = *credentials;
+  auto server = RpcServer::Start(rpc_options, std::move(methods), parts_.state,
+                                 parts_.metrics);
   if (!server.ok()) return server.status();
   public_ = *std::move(server);
   return absl::OkStatus();

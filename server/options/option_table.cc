@@ -11,7 +11,6 @@ constexpr int kMaxSeconds = 86'400;
 constexpr int kMaxMilliseconds = 86'400'000;
 
 constexpr const char* kPrecisions[] = {"auto", "f32", "bf16", "int8"};
-constexpr const char* kLogFormats[] = {"text", "json"};
 
 constexpr OptionSpec Text(const char* name, std::string ServerOptions::* member,
                           Form form, const char* unit, const char* help) {
@@ -106,7 +105,7 @@ constexpr OptionSpec kConnectionOptions[] = {
     Integer("memory_budget_mb", &ServerOptions::memory_budget_mb, 0, 16'777'216,
             "MB",
             "Most memory that peers may make the server hold. 0: half of the "
-            "control group's memory."),
+            "control group's memory, at most 160 MiB."),
     Integer("connection_idle_seconds", &ServerOptions::connection_idle_seconds,
             0, kMaxSeconds, "SECONDS",
             "How long a connection may have no call. 0: no limit."),
@@ -160,23 +159,13 @@ constexpr OptionSpec kSecurityOptions[] = {
          "The certificate's private key, PEM."),
     Text("tls_client_ca", &ServerOptions::tls_client_ca, Form::kAnyText, "FILE",
          "The authority, PEM, that must have signed each client's certificate. "
-         "Only with tls_certificate. Empty: clients need no certificate."),
-    Text("tokens", &ServerOptions::tokens, Form::kAnyText, "FILE",
-         "Hashes of the tokens of which a call must bring one. Empty: calls "
-         "need no token.")};
-
-constexpr OptionSpec kLogOptions[] = {
-    Choice("log_format", &ServerOptions::log_format, kLogFormats,
-           "Form of the log's lines."),
-    Integer("slow_request_ms", &ServerOptions::slow_request_ms, 0,
-            kMaxMilliseconds, "MILLISECONDS",
-            "Calls that take longer are logged. 0: off.")};
+         "Only with tls_certificate. Empty: clients need no certificate.")};
 
 constexpr OptionGroup kGroups[] = {
     {"Models", kModelOptions},       {"Addresses", kAddressOptions},
     {"Work", kWorkOptions},          {"Connections", kConnectionOptions},
     {"Deadlines", kDeadlineOptions}, {"Shutdown and watchdog", kLifeOptions},
-    {"Security", kSecurityOptions},  {"Logs", kLogOptions}};
+    {"Security", kSecurityOptions}};
 
 }  // namespace
 

@@ -46,6 +46,11 @@ class HealthService::WatchHandler final : public CallHandler {
   WatchHandler(HealthService* health, Call* call)
       : CallHandler(call), health_(health) {}
 
+  ~WatchHandler() override {
+    MutexLock lock(&health_->mutex_);
+    health_->watching_.erase(this);
+  }
+
   // Under the service's lock.
   void Tell() {
     if (writing_ || finished_) return;
@@ -95,7 +100,6 @@ class HealthService::WatchHandler final : public CallHandler {
   // Under the service's lock.
   void Finish(const absl::Status& status) {
     if (std::exchange(finished_, true)) return;
-    health_->watching_.erase(this);
     call()->Finish(status);
   }
 
@@ -131,11 +135,7 @@ void HealthService::AddMethods(MethodTable* methods) {
 
 void HealthService::TellWatchers() {
   MutexLock lock(&mutex_);
-  for (auto next = watching_.begin(); next != watching_.end();) {
-    // It may end, and so leave the set.
-    WatchHandler* handler = *next++;
-    handler->Tell();
-  }
+  for (WatchHandler* handler : watching_) handler->Tell();
 }
 
 HealthService::Status HealthService::Of(const std::string& service) const {

@@ -204,7 +204,7 @@ TEST(OptionsTest, HelpWinsOverEverything) {
 TEST(OptionsTest, HelpIsGroupedAndAtMostEightyColumnsWide) {
   const std::string help = testing::Help();
   for (const char* part :
-       {"\nModels\n", "\nLogs\n", "--config=FILE", "--check_config",
+       {"\nModels\n", "\nSecurity\n", "--config=FILE", "--check_config",
         "--version", "\n  --max_batch_size=IMAGES\n"}) {
     EXPECT_THAT(help, HasSubstr(part));
   }
