@@ -45,15 +45,16 @@ bool Admission::MakeRoom(bool is_stream, Clock::time_point now) {
   const Clock::time_point before = now - kPatience;
   if (is_stream) {
     return streams_ < limits_.max_streams ||
-           CutOffOldest(Phase::kStreaming, before, Rule::kMadeRoom);
+           CutOffOldest(is_stream, {Phase::kStreaming, Phase::kAnswering},
+                        before, Rule::kMadeRoom);
   }
-  if (ListOf(Phase::kReading).size >= limits_.max_reading &&
-      !CutOffOldest(Phase::kReading, before, Rule::kMadeRoom)) {
+  if (ListOf(Phase::kReading, is_stream).size >= limits_.max_reading &&
+      !CutOffOldest(is_stream, {Phase::kReading}, before, Rule::kMadeRoom)) {
     return false;
   }
   return calls_ < limits_.max_calls ||
-         CutOffOldest(Phase::kAnswering, before, Rule::kMadeRoom) ||
-         CutOffOldest(Phase::kReading, before, Rule::kMadeRoom);
+         CutOffOldest(is_stream, {Phase::kReading, Phase::kAnswering}, before,
+                      Rule::kMadeRoom);
 }
 
 void Admission::Move(AdmittedCall* call, Phase phase, Clock::time_point now) {
@@ -61,6 +62,17 @@ void Admission::Move(AdmittedCall* call, Phase phase, Clock::time_point now) {
   if (!call->admitted_ || call->phase_ == Phase::kEnding) return;
   Unlink(call);
   Append(call, phase, now);
+}
+
+void Admission::OnMessage(AdmittedCall* call, Clock::time_point now) {
+  MutexLock lock(&mutex_);
+  if (!call->admitted_) return;
+  // A stream that sends more, but does not read its answer, gains no time.
+  if (call->phase_ != Phase::kReading && call->phase_ != Phase::kStreaming) {
+    return;
+  }
+  Unlink(call);
+  Append(call, Phase::kComputing, now);
 }
 
 void Admission::Leave(AdmittedCall* call) {
@@ -75,33 +87,41 @@ void Admission::Leave(AdmittedCall* call) {
 
 void Admission::CutOffLate(Clock::time_point now) {
   MutexLock lock(&mutex_);
-  while (CutOffOldest(Phase::kReading, now - limits_.message_timeout,
-                      Rule::kMessageTimeout)) {
+  while (CutOffOldest(/*is_stream=*/false, {Phase::kReading},
+                      now - limits_.message_timeout, Rule::kMessageTimeout)) {
   }
-  while (CutOffOldest(Phase::kAnswering, now - limits_.write_timeout,
-                      Rule::kWriteTimeout)) {
+  for (const bool is_stream : {false, true}) {
+    while (CutOffOldest(is_stream, {Phase::kAnswering},
+                        now - limits_.write_timeout, Rule::kWriteTimeout)) {
+    }
   }
 }
 
-bool Admission::CutOffOldest(Phase phase, Clock::time_point before,
-                             Rule rule) {
-  AdmittedCall* call = ListOf(phase).first;
-  if (call == nullptr || call->since_ > before) return false;
-  Unlink(call);
-  Append(call, Phase::kEnding, before);
-  call->has_place_ = false;
-  --PlacesOf(*call);
+bool Admission::CutOffOldest(bool is_stream,
+                             std::initializer_list<Phase> phases,
+                             Clock::time_point before, Rule rule) {
+  AdmittedCall* oldest = nullptr;
+  for (const Phase phase : phases) {
+    AdmittedCall* const call = ListOf(phase, is_stream).first;
+    if (call == nullptr || call->since_ > before) continue;
+    if (oldest == nullptr || call->since_ < oldest->since_) oldest = call;
+  }
+  if (oldest == nullptr) return false;
+  Unlink(oldest);
+  Append(oldest, Phase::kEnding, before);
+  oldest->has_place_ = false;
+  --PlacesOf(*oldest);
   observer_->OnRefused(rule);
-  call->CutOff();
+  oldest->CutOff();
   return true;
 }
 
 void Admission::StartDraining() {
   MutexLock lock(&mutex_);
   draining_ = true;
-  for (const List& list : lists_) {
+  for (const List& list : lists_[/*is_stream=*/true]) {
     for (AdmittedCall* call = list.first; call != nullptr; call = call->next_) {
-      if (call->is_stream_) call->StartDraining();
+      call->StartDraining();
     }
   }
 }
@@ -129,7 +149,7 @@ bool Admission::WaitUntilQuiet(Clock::duration quiet,
 }
 
 void Admission::Append(AdmittedCall* call, Phase phase, Clock::time_point now) {
-  List& list = ListOf(phase);
+  List& list = ListOf(phase, call->is_stream_);
   call->phase_ = phase;
   call->since_ = now;
   call->next_ = nullptr;
@@ -140,7 +160,7 @@ void Admission::Append(AdmittedCall* call, Phase phase, Clock::time_point now) {
 }
 
 void Admission::Unlink(AdmittedCall* call) {
-  List& list = ListOf(call->phase_);
+  List& list = ListOf(call->phase_, call->is_stream_);
   (call->previous_ != nullptr ? call->previous_->next_ : list.first) =
       call->next_;
   (call->next_ != nullptr ? call->next_->previous_ : list.last) =

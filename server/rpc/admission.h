@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <initializer_list>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -13,8 +14,8 @@
 
 namespace vit {
 
-// What all calls together may take. Each is part of the budget that MemoryBudget
-// adds up.
+// What all calls together may take. Each is part of the budget that
+// MemoryBudget adds up.
 struct AdmissionLimits {
   size_t max_calls = 2048;   // unary ones, from their arrival to their end
   size_t max_streams = 128;  // calls of several messages
@@ -84,6 +85,10 @@ class Admission {
   // Unavailable once draining; ResourceExhausted if there is no room.
   absl::Status Enter(AdmittedCall* call, bool is_stream, Clock::time_point now)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  // A message was read, so it is the server's turn; unless the client is yet
+  // to read an answer.
+  void OnMessage(AdmittedCall* call, Clock::time_point now)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // It is another's turn.
   void Move(AdmittedCall* call, AdmittedCall::Phase phase,
             Clock::time_point now) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -112,9 +117,9 @@ class Admission {
     size_t size = 0;
   };
 
-  List& ListOf(AdmittedCall::Phase phase)
+  List& ListOf(AdmittedCall::Phase phase, bool is_stream)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return lists_[static_cast<size_t>(phase)];
+    return lists_[is_stream ? 1 : 0][static_cast<size_t>(phase)];
   }
   void Append(AdmittedCall* call, AdmittedCall::Phase phase,
               Clock::time_point now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -123,10 +128,11 @@ class Admission {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return call.is_stream_ ? streams_ : calls_;
   }
-  // Cuts off the call that is longest in this phase, if that is since `before`
-  // or earlier.
-  bool CutOffOldest(AdmittedCall::Phase phase, Clock::time_point before,
-                    RpcObserver::Rule rule)
+  // Of the calls of one kind cuts off the one that is longest in one of these
+  // phases, if that is since `before` or earlier.
+  bool CutOffOldest(bool is_stream,
+                    std::initializer_list<AdmittedCall::Phase> phases,
+                    Clock::time_point before, RpcObserver::Rule rule)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Whether there is room for one more, if need be by making some.
   bool MakeRoom(bool is_stream, Clock::time_point now)
@@ -138,8 +144,10 @@ class Admission {
 
   Mutex mutex_;
   CondVar changed_;
-  // By phase; in each list the call that is longest in it comes first.
-  std::array<List, AdmittedCall::kPhases> lists_ ABSL_GUARDED_BY(mutex_);
+  // Of unary calls and of streams, by phase; in each list the call that is
+  // longest in it comes first.
+  std::array<std::array<List, AdmittedCall::kPhases>, 2> lists_
+      ABSL_GUARDED_BY(mutex_);
   size_t admitted_ ABSL_GUARDED_BY(mutex_) = 0;
   // Of those, the ones that have places; what was cut off has none.
   size_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
