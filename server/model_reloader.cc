@@ -10,7 +10,8 @@
 namespace vit {
 
 ModelReloader::ModelReloader(ModelRepository* repository,
-                             Clock::duration interval, Metrics* metrics, OwnMemory* own_memory)
+                             Clock::duration interval, Metrics* metrics,
+                             OwnMemory* own_memory)
     : repository_(repository),
       interval_(interval),
       metrics_(metrics),

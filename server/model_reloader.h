@@ -14,9 +14,9 @@
 
 namespace vit {
 
-// A thread that reloads the models: when asked to, and at an interval. It writes
-// what changed to the log and to the metrics, and measures what the process then
-// holds.
+// A thread that reloads the models: when asked to, and at an interval. It
+// writes what changed to the log and to the metrics, and measures what the
+// process then holds.
 class ModelReloader {
  public:
   // `interval`: zero, only when asked to. The others outlive it.

@@ -116,12 +116,10 @@ absl::Status Server::StartAdmin() {
   AddModelsMethods(parts_.list_models, &methods);
   health_.AddMethods(&methods);
   admin_reflection_.AddMethods(&methods);
-  auto server =
-      RpcServer::Start({.address = options_.admin_address,
-                        .admission = {.max_calls = 16,
-                                      .max_streams = 16,
-                                      .max_reading = 16}},
-                       std::move(methods), parts_.state, &not_counted_);
+  auto server = RpcServer::Start(
+      {.address = options_.admin_address,
+       .admission = {.max_calls = 16, .max_streams = 16, .max_reading = 16}},
+      std::move(methods), parts_.state, &not_counted_);
   if (!server.ok()) return server.status();
   admin_ = *std::move(server);
   return absl::OkStatus();

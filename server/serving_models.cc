@@ -48,21 +48,21 @@ void LogModel(const ServedModel& served, const std::string& path) {
 // Loads as `load` does, then gives the model its queue.
 ModelLoader WithQueue(ModelLoader load, const ServerOptions& options,
                       WorkerPool* pool, Metrics* metrics) {
-  return [load = std::move(load), options, pool, metrics](
-             const ModelOnDisk& disk)
-             -> absl::StatusOr<std::shared_ptr<ServedModel>> {
-    absl::StatusOr<std::shared_ptr<ServedModel>> served = load(disk);
-    if (!served.ok()) return served.status();
-    ModelInfo info = (*served)->info;
-    if (!disk.name.empty()) info.name = disk.name;
-    if (disk.version > 0) info.version = absl::StrCat(disk.version);
-    (*served)->queue = ModelQueue::Create(
-        pool, QueueOptions(options, info), std::move((*served)->classifiers),
-        metrics->ForModel(info));
-    (*served)->info = std::move(info);
-    LogModel(**served, disk.weights);
-    return served;
-  };
+  return
+      [load = std::move(load), options, pool, metrics](const ModelOnDisk& disk)
+          -> absl::StatusOr<std::shared_ptr<ServedModel>> {
+        absl::StatusOr<std::shared_ptr<ServedModel>> served = load(disk);
+        if (!served.ok()) return served.status();
+        ModelInfo info = (*served)->info;
+        if (!disk.name.empty()) info.name = disk.name;
+        if (disk.version > 0) info.version = absl::StrCat(disk.version);
+        (*served)->queue = ModelQueue::Create(pool, QueueOptions(options, info),
+                                              std::move((*served)->classifiers),
+                                              metrics->ForModel(info));
+        (*served)->info = std::move(info);
+        LogModel(**served, disk.weights);
+        return served;
+      };
 }
 
 }  // namespace
@@ -71,11 +71,11 @@ absl::StatusOr<std::unique_ptr<ModelRepository>> LoadServingModels(
     const ServerOptions& options, WorkerPool* pool, Metrics* metrics) {
   const auto precision = ParsePrecision(options.precision);
   if (!precision.ok()) return precision.status();
-  ModelLoader load = MakeServedModelLoader(
-      {.workers = static_cast<int>(pool->workers()),
-       .max_batch_size = options.max_batch_size,
-       .precision = *precision,
-       .check_golden = options.golden != "none"});
+  ModelLoader load =
+      MakeServedModelLoader({.workers = static_cast<int>(pool->workers()),
+                             .max_batch_size = options.max_batch_size,
+                             .precision = *precision,
+                             .check_golden = options.golden != "none"});
   auto repository = ModelRepository::Create(
       {.path = options.model_repository,
        .model_file = options.model,
@@ -103,8 +103,7 @@ PickModel PickFrom(const ModelRepository* repository) {
     ModelRequest request{.name = model};
     (is_label ? request.label : request.version) = version;
     const uint32_t call = calls->fetch_add(1, std::memory_order_relaxed);
-    const auto served =
-        repository->Pick(request, static_cast<int>(call % 100));
+    const auto served = repository->Pick(request, static_cast<int>(call % 100));
     if (!served.ok()) return served.status();
     // Whoever holds the queue holds the model.
     return std::shared_ptr<ModelQueue>(*served, (*served)->queue.get());
@@ -113,14 +112,13 @@ PickModel PickFrom(const ModelRepository* repository) {
 
 MemoryBudget BudgetFor(const ServerOptions& options,
                        const ModelSnapshot& models) {
-  MemoryBudgetInput input{
-      .granted = GrantedMemory(),
-      .wanted = int64_t{options.memory_budget_mb} << 20,
-      .descriptors = RaiseDescriptorLimit(),
-      .max_images_per_call = options.max_images_per_call,
-      .max_queue_size = options.max_queue_size,
-      .max_explanations = options.max_explanations,
-      .max_connections = options.max_connections};
+  MemoryBudgetInput input{.granted = GrantedMemory(),
+                          .wanted = int64_t{options.memory_budget_mb} << 20,
+                          .descriptors = RaiseDescriptorLimit(),
+                          .max_images_per_call = options.max_images_per_call,
+                          .max_queue_size = options.max_queue_size,
+                          .max_explanations = options.max_explanations,
+                          .max_connections = options.max_connections};
   for (const auto& [name, versions] : models.models()) {
     for (const std::shared_ptr<const ServedModel>& served : versions.all) {
       const ModelInfo& info = served->info;

@@ -59,6 +59,8 @@ void Signals::Run() {
 
 void Signals::OnEnd(int signal) {
   MutexLock lock(&mutex_);
+  // The destructor waits for this thread; the signal came too late.
+  if (end_ < 0) return;
   if (!serving_) {
     Log(absl::StrCat("signal ", signal, " before serving: leaving at once"));
     std::_Exit(EXIT_SUCCESS);

@@ -23,9 +23,9 @@ constexpr int kStalledPart = 3;
 
 Watchdog::Watchdog(Clock::duration limit, std::vector<EventLoop*> loops,
                    WorkerPool* pool, std::vector<Admission*> admissions,
-                   ServingState* state,
-                   Metrics* metrics, const OwnMemory* own_memory,
-                   int64_t budget_bytes, OnHung on_hung)
+                   ServingState* state, Metrics* metrics,
+                   const OwnMemory* own_memory, int64_t budget_bytes,
+                   OnHung on_hung)
     : limit_(limit),
       loops_(std::move(loops)),
       pool_(pool),
@@ -91,11 +91,11 @@ void Watchdog::Look(Clock::time_point now, bool trusted) {
   const Clock::duration stuck = std::max(lag, overrun);
   state_->SetStalled(stuck > limit_ / kStalledPart);
   if (stuck > limit_ && on_hung_) {
-    on_hung_(absl::StrFormat(
-        "%s for %.0f s, longer than --watchdog_seconds allows",
-        lag > overrun ? "an event loop has not answered"
-                      : "a worker has not finished its batch",
-        Seconds(stuck)));
+    on_hung_(
+        absl::StrFormat("%s for %.0f s, longer than --watchdog_seconds allows",
+                        lag > overrun ? "an event loop has not answered"
+                                      : "a worker has not finished its batch",
+                        Seconds(stuck)));
   }
 }
 

@@ -26,8 +26,8 @@ using OnHung = std::function<void(const std::string& what)>;
 // that keep the server waiting too long, and exports how the server does.
 //
 // gRPC 1.51 reads a message of any size that a peer announces, and only then
-// looks at its limit. So when the process has grown by a quarter of what the budget
-// allows, the watchdog cuts off half-sent messages at once
+// looks at its limit. So when the process has grown by a quarter of what the
+// budget allows, the watchdog cuts off half-sent messages at once
 // (Admission::RelievePressure) and gives the memory back to the system.
 // If an
 // event loop does not answer, or a worker does not finish a batch that should
@@ -42,8 +42,7 @@ class Watchdog {
   // `budget_bytes`: what peers may make the process grow by.
   Watchdog(Clock::duration limit, std::vector<EventLoop*> loops,
            WorkerPool* pool, std::vector<Admission*> admissions,
-           ServingState* state,
-           Metrics* metrics, const OwnMemory* own_memory,
+           ServingState* state, Metrics* metrics, const OwnMemory* own_memory,
            int64_t budget_bytes, OnHung on_hung);
   ~Watchdog();
 

@@ -14,12 +14,14 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 namespace vit {
 namespace {
 
 constexpr char kUnixPrefix[] = "unix:";
+constexpr int kLargestPort = 65535;
 
 std::string ErrnoText(int error) {
   return std::generic_category().message(error);
@@ -55,7 +57,9 @@ int PortOf(int fd) {
 void RemoveStale(const std::string& path, const sockaddr_un& address) {
   struct stat file{};
   if (lstat(path.c_str(), &file) != 0 || !S_ISSOCK(file.st_mode)) return;
-  const int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  // Not to wait for a process that listens, but accepts nobody.
+  const int probe =
+      socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (probe < 0) return;
   if (connect(probe, reinterpret_cast<const sockaddr*>(&address),
               sizeof(address)) != 0 &&
@@ -87,7 +91,8 @@ absl::Status ListeningSocket::CannotListen(const std::string& reason) const {
 
 absl::Status ListeningSocket::InvalidAddress() const {
   return absl::InvalidArgumentError(absl::StrCat(
-      protocol_, " address: expected host:port, [v6]:port or unix:/path, found '",
+      protocol_,
+      " address: expected host:port, [v6]:port or unix:/path, found '",
       address_, "'"));
 }
 
@@ -98,13 +103,18 @@ absl::Status ListeningSocket::ListenOnTcp() {
   if (host.starts_with('[') && host.ends_with(']')) {
     host = host.substr(1, host.size() - 2);
   }
-  if (host.empty()) return InvalidAddress();
+  // The system would take a port that is too large modulo 2^16.
+  const std::string port = address_.substr(colon + 1);
+  int number = 0;
+  if (host.empty() || !absl::SimpleAtoi(port, &number) || number < 0 ||
+      number > kLargestPort) {
+    return InvalidAddress();
+  }
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  const int error = getaddrinfo(
-      host.c_str(), address_.substr(colon + 1).c_str(), &hints, &found);
+  const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
   if (error != 0) return CannotListen(gai_strerror(error));
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> all(found,
                                                                &freeaddrinfo);
@@ -128,9 +138,10 @@ absl::Status ListeningSocket::ListenOnUnix(const std::string& path) {
   name.sun_family = AF_UNIX;
   if (!path.starts_with('/')) return InvalidAddress();
   if (path.size() >= sizeof(name.sun_path)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        protocol_, " address: expected a path of at most ", sizeof(name.sun_path) - 1,
-        " bytes, found ", path.size(), " in '", address_, "'"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(protocol_, " address: expected a path of at most ",
+                     sizeof(name.sun_path) - 1, " bytes, found ", path.size(),
+                     " in '", address_, "'"));
   }
   path.copy(name.sun_path, path.size());
   RemoveStale(path, name);

@@ -12,19 +12,19 @@ class RpcObserver {
  public:
   // The rule by which a call was refused or cut off.
   enum class Rule {
-    kNotServing,        // the server is shutting down
-    kUnknownMethod,     // no service of ours
-    kUnauthenticated,   // no token, or one that is not known
-    kTooManyCalls,      // all places for calls are taken
-    kTooManyStreams,    // all places for streams are taken
-    kMethodBusy,        // the method has a limit of its own, such as Explain
-    kMalformed,         // a message that cannot be parsed
-    kNoMessage,         // gone, or a message too large, before one was read
-    kMessageTimeout,    // a message was half sent for too long
-    kWriteTimeout,      // an answer was not read for too long
-    kMadeRoom,          // cut off so that another call could come in
-    kConnectionLimit,   // a connection was closed at once
-    kMemoryPressure,    // cut off because memory ran short
+    kNotServing,       // the server is shutting down
+    kUnknownMethod,    // no service of ours
+    kUnauthenticated,  // no token, or one that is not known
+    kTooManyCalls,     // all places for calls are taken
+    kTooManyStreams,   // all places for streams are taken
+    kMethodBusy,       // the method has a limit of its own, such as Explain
+    kMalformed,        // a message that cannot be parsed
+    kNoMessage,        // gone, or a message too large, before one was read
+    kMessageTimeout,   // a message was half sent for too long
+    kWriteTimeout,     // an answer was not read for too long
+    kMadeRoom,         // cut off so that another call could come in
+    kConnectionLimit,  // a connection was closed at once
+    kMemoryPressure,   // cut off because memory ran short
   };
   static constexpr size_t kRules = 13;
 

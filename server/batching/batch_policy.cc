@@ -50,8 +50,8 @@ BatchDecision Decide(const BatchPolicyOptions& options, const QueueView& queue,
 }
 
 AdmissionDecision Admit(const BatchPolicyOptions& options, const LoadView& load,
-                const std::optional<BatchCost>& cost, size_t count,
-                Clock::duration left) {
+                        const std::optional<BatchCost>& cost, size_t count,
+                        Clock::duration left) {
   if (count > load.places) {
     AdmissionDecision full{.verdict = AdmissionDecision::Verdict::kFull};
     if (cost.has_value()) {
@@ -66,8 +66,7 @@ AdmissionDecision Admit(const BatchPolicyOptions& options, const LoadView& load,
   const Clock::duration expected =
       EndOf(load.waiting + count, options, load, *cost);
   if (expected <= left) return {};
-  return {.verdict = AdmissionDecision::Verdict::kLate,
-          .expected = expected};
+  return {.verdict = AdmissionDecision::Verdict::kLate, .expected = expected};
 }
 
 }  // namespace vit

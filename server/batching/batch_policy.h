@@ -91,8 +91,8 @@ struct AdmissionDecision {
 //
 // A pure function, like Decide.
 AdmissionDecision Admit(const BatchPolicyOptions& options, const LoadView& load,
-                const std::optional<BatchCost>& cost, size_t count,
-                Clock::duration left);
+                        const std::optional<BatchCost>& cost, size_t count,
+                        Clock::duration left);
 
 }  // namespace vit
 

@@ -58,7 +58,7 @@ class FairQueue {
     BatchTask* first = nullptr;
     BatchTask* last = nullptr;
     size_t size = 0;
-    int credit = 0;       // images that it may still take in this turn
+    int credit = 0;        // images that it may still take in this turn
     bool in_turn = false;  // in `turns_`
   };
 

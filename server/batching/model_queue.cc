@@ -28,9 +28,8 @@ std::shared_ptr<ModelQueue> ModelQueue::Create(
     std::shared_ptr<BatchObserver> observer) {
   if (observer == nullptr) observer = std::make_shared<NullObserver>();
   // The constructor is private, so not make_shared.
-  std::shared_ptr<ModelQueue> queue(
-      new ModelQueue(pool, options, std::move(classifiers),
-                     std::move(observer)));
+  std::shared_ptr<ModelQueue> queue(new ModelQueue(
+      pool, options, std::move(classifiers), std::move(observer)));
   pool->AddQueue(queue.get());
   return queue;
 }

@@ -34,7 +34,8 @@ struct WorkerPool::Refusal {
   Clock::duration left{0};
 
   bool accepted() const {
-    return !draining && admission.verdict == AdmissionDecision::Verdict::kAdmitted;
+    return !draining &&
+           admission.verdict == AdmissionDecision::Verdict::kAdmitted;
   }
   absl::Status ToStatus(const ModelQueue& queue) const;
 };
@@ -49,9 +50,9 @@ absl::Status WorkerPool::Refusal::ToStatus(const ModelQueue& queue) const {
         " us, ", Microseconds(left), " us left, ", waiting, " images waiting"));
   }
   queue.observer_->OnRejected(BatchObserver::Rejection::kFull, needed);
-  std::string message = absl::StrCat(
-      "queue is full: ", waiting, " of ", queue.options_.max_queue_size,
-      " places taken, ", needed, " needed");
+  std::string message = absl::StrCat("queue is full: ", waiting, " of ",
+                                     queue.options_.max_queue_size,
+                                     " places taken, ", needed, " needed");
   if (admission.retry_after <= Clock::duration::zero()) {
     return absl::ResourceExhaustedError(message);
   }
@@ -231,13 +232,12 @@ void WorkerPool::Cancel(std::span<BatchTask* const> tasks) {
                                           ? BatchObserver::Drop::kExpired
                                           : BatchObserver::Drop::kCancelled);
     const TaskTiming timing{.queue = now - task->arrival, .finished = now};
-    task->Done(expired ? absl::DeadlineExceededError(absl::StrCat(
-                             "deadline passed after ",
-                             Microseconds(timing.queue),
-                             " us in the queue; not computed"))
-                       : absl::CancelledError(
-                             "cancelled in the queue; not computed"),
-               nullptr, timing);
+    task->Done(
+        expired ? absl::DeadlineExceededError(absl::StrCat(
+                      "deadline passed after ", Microseconds(timing.queue),
+                      " us in the queue; not computed"))
+                : absl::CancelledError("cancelled in the queue; not computed"),
+        nullptr, timing);
   }
 }
 

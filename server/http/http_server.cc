@@ -13,9 +13,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "server/base/listening_socket.h"
 #include "server/http/http_connection_table.h"
 #include "server/http/http_mailbox.h"
-#include "server/base/listening_socket.h"
 
 namespace vit {
 namespace {
@@ -160,7 +160,8 @@ HttpServer::~HttpServer() = default;
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
     const std::string& address, std::vector<HttpRoute> routes,
     HttpLimits limits) {
-  absl::StatusOr<ListeningSocket> listening = ListeningSocket::Open(address, "HTTP");
+  absl::StatusOr<ListeningSocket> listening =
+      ListeningSocket::Open(address, "HTTP");
   if (!listening.ok()) return listening.status();
   try {
     return std::unique_ptr<HttpServer>(new HttpServer(std::make_unique<Impl>(

@@ -5,8 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <fstream>
 #include <limits>
+#include <span>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kMiB = 1 << 20;
+// Neither gRPC nor Protobuf takes a larger one.
+constexpr int64_t kLargestMessage = std::numeric_limits<int32_t>::max();
 constexpr int64_t kUsualBudget = 160 * kMiB;
 // A connection of gRPC with its HTTP/2 state and what it has read ahead.
 constexpr int64_t kConnectionBytes = 64 << 10;
@@ -39,25 +44,55 @@ int64_t MachineMemory() {
   return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
 }
 
-// How many of this size fit into a part of the budget.
-size_t Fit(int64_t budget, int percent, int64_t bytes_each, size_t least,
-           size_t most) {
-  const int64_t fit = budget * percent / 100 / bytes_each;
-  return std::clamp(static_cast<size_t>(fit), least, most);
+// What is shared out, and how: each kind of thing gets its least count first,
+// and then a part of what is left.
+struct Kind {
+  size_t* count;
+  int64_t bytes_each;
+  size_t least;
+  size_t most;
+  int percent;
+};
+
+int64_t Bytes(size_t count, int64_t bytes_each) {
+  return static_cast<int64_t>(count) * bytes_each;
 }
 
-void ChooseConnections(const MemoryBudgetInput& input, int64_t bytes,
-                       MemoryBudget* budget) {
-  const size_t usable =
-      std::max(input.descriptors, kOwnDescriptors + 16) - kOwnDescriptors;
-  budget->max_http_connections = std::clamp<size_t>(usable / 4, 4, 256);
+// Returns what the whole budget is: `chosen`, or what the least counts need.
+int64_t ShareOut(int64_t chosen, int64_t fixed, std::span<const Kind> kinds) {
+  int64_t least = fixed;
+  for (const Kind& kind : kinds) least += Bytes(kind.least, kind.bytes_each);
+  const int64_t rest = std::max<int64_t>(chosen - least, 0);
+  for (const Kind& kind : kinds) {
+    const int64_t more = rest / 100 * kind.percent / kind.bytes_each;
+    *kind.count = std::min(kind.least + static_cast<size_t>(more), kind.most);
+  }
+  return least + rest;
+}
+
+size_t UsableDescriptors(const MemoryBudgetInput& input) {
+  return std::max(input.descriptors, kOwnDescriptors + 16) - kOwnDescriptors;
+}
+
+size_t HttpConnections(const MemoryBudgetInput& input) {
+  return std::clamp<size_t>(UsableDescriptors(input) / 4, 4, 256);
+}
+
+// As many as an operator wants or, with `percent` of what is left, as fit.
+Kind Connections(const MemoryBudgetInput& input, int percent,
+                 MemoryBudget* budget) {
   const size_t by_descriptors =
-      (usable - budget->max_http_connections) / kDescriptorsPerConnection;
-  const size_t chosen =
-      input.max_connections > 0
-          ? static_cast<size_t>(input.max_connections)
-          : Fit(bytes, /*percent=*/15, kConnectionBytes, 4, 65536);
-  budget->max_connections = std::min(chosen, by_descriptors);
+      (UsableDescriptors(input) - budget->max_http_connections) /
+      kDescriptorsPerConnection;
+  const auto wanted = static_cast<size_t>(input.max_connections);
+  const size_t least = std::min(wanted > 0 ? wanted : 4, by_descriptors);
+  const size_t most =
+      wanted > 0 ? least : std::min<size_t>(by_descriptors, 65536);
+  return {.count = &budget->max_connections,
+          .bytes_each = kConnectionBytes,
+          .least = least,
+          .most = most,
+          .percent = percent};
 }
 
 }  // namespace
@@ -101,19 +136,25 @@ MemoryBudget MakeMemoryBudget(const MemoryBudgetInput& input) {
   MemoryBudget budget;
   // An image, and its tag and length.
   const int64_t wire_image = input.image_bytes + 16;
-  budget.max_message_bytes = input.max_images_per_call * wire_image + 1024;
-  const int64_t least = 8 * budget.max_message_bytes;
-  const int64_t usual = std::min(input.granted / 2, kUsualBudget);
-  const int64_t bytes =
-      std::max(input.wanted > 0 ? input.wanted : usual, least);
-  ChooseConnections(input, bytes, &budget);
-  budget.max_reading =
-      Fit(bytes, /*percent=*/25, budget.max_message_bytes, 4, 4096);
+  budget.max_message_bytes =
+      std::min(input.max_images_per_call * wire_image + 1024, kLargestMessage);
+  budget.max_http_connections = HttpConnections(input);
   const int64_t call_bytes = kCallBytes + wire_image;
-  budget.max_calls = Fit(bytes, /*percent=*/15, call_bytes, 64, 65536);
   const int64_t stream_bytes =
       budget.max_message_bytes + kStreamImages * (wire_image + 1024);
-  budget.max_streams = Fit(bytes, /*percent=*/20, stream_bytes, 4, 4096);
+  const int64_t explanation_bytes = 3 * input.explanation_bytes;
+  const int64_t fixed =
+      Bytes(budget.max_http_connections, kHttpConnectionBytes) +
+      input.max_queue_size * wire_image +
+      input.max_explanations * explanation_bytes;
+  const std::array kinds = {
+      Connections(input, /*percent=*/15, &budget),
+      Kind{&budget.max_reading, budget.max_message_bytes, 4, 4096, 25},
+      Kind{&budget.max_calls, call_bytes, 64, 65536, 15},
+      Kind{&budget.max_streams, stream_bytes, 4, 4096, 20}};
+  const int64_t usual = std::min(input.granted / 2, kUsualBudget);
+  budget.bytes =
+      ShareOut(input.wanted > 0 ? input.wanted : usual, fixed, kinds);
   budget.items = {
       {"connections", budget.max_connections, kConnectionBytes,
        "of gRPC: HTTP/2 state and what was read ahead"},
@@ -128,7 +169,7 @@ MemoryBudget MakeMemoryBudget(const MemoryBudgetInput& input) {
       {"queue", static_cast<size_t>(input.max_queue_size), wire_image,
        "images that wait"},
       {"explanations", static_cast<size_t>(input.max_explanations),
-       3 * input.explanation_bytes, "attention, its message, its bytes"}};
+       explanation_bytes, "attention, its message, its bytes"}};
   return budget;
 }
 
@@ -153,8 +194,9 @@ std::string MemoryBudget::ToText() const {
                           item.comment);
   }
   absl::StrAppendFormat(
-      &text, "%-20s %29.1f MiB  besides the models and the program\n", "sum",
-      static_cast<double>(total()) / kMiB);
+      &text, "%-20s %29.1f MiB  of %.1f MiB, besides models and program\n",
+      "sum", static_cast<double>(total()) / kMiB,
+      static_cast<double>(bytes) / kMiB);
   return text;
 }
 

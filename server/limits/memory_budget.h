@@ -53,8 +53,10 @@ struct MemoryBudgetInput {
 //
 // The default is half of the granted memory, at most 160 MiB: more serves no
 // honest client of a small model, and with it a server that is under attack
-// from all sides stays below 256 MiB. It is never less than what one largest
-// request and its answer need.
+// from all sides stays below 256 MiB. It is never less than what the operator's
+// choices and a few of everything need, which for large images is much: 256
+// images in a call, 1,024 in the queue and the attention of a deep model are
+// hundreds of megabytes.
 struct MemoryBudget {
   struct Item {
     std::string name;
@@ -65,6 +67,7 @@ struct MemoryBudget {
     int64_t bytes() const { return static_cast<int64_t>(count) * bytes_each; }
   };
 
+  int64_t bytes = 0;              // what total() stays within
   int64_t max_message_bytes = 0;  // of one gRPC message
   size_t max_connections = 0;     // of gRPC
   size_t max_http_connections = 0;
@@ -80,8 +83,8 @@ struct MemoryBudget {
   std::string ToText() const;
 };
 
-// Images of one stream that are under way at once, and what a call costs besides
-// its message: our objects, gRPC's, and what its stream may send ahead.
+// Images of one stream that are under way at once, and what a call costs
+// besides its message: our objects, gRPC's, and what its stream may send ahead.
 inline constexpr int64_t kStreamImages = 64;
 inline constexpr int64_t kCallBytes = (8 << 10) + (16 << 10);
 

@@ -46,18 +46,20 @@ bool Admission::MakeRoom(const AdmittedCall& newcomer, bool is_stream,
   const Clock::time_point before = now - kPatience;
   if (is_stream) {
     return streams_ < limits_.max_streams ||
-           CutOffOldest(Phase::kStreaming, before, Rule::kMadeRoom) ||
-           CutOffOfLargest(newcomer, is_stream,
-                           {Phase::kStreaming, Phase::kAnswering});
+           CutOffOldest(is_stream, {Phase::kStreaming, Phase::kAnswering},
+                        before, Rule::kMadeRoom) ||
+           CutOffOfLargest(
+               newcomer, is_stream,
+               {Phase::kStreaming, Phase::kAnswering, Phase::kComputing});
   }
-  if (ListOf(Phase::kReading).size >= limits_.max_reading &&
-      !CutOffOldest(Phase::kReading, before, Rule::kMadeRoom) &&
+  if (ListOf(Phase::kReading, is_stream).size >= limits_.max_reading &&
+      !CutOffOldest(is_stream, {Phase::kReading}, before, Rule::kMadeRoom) &&
       !CutOffOfLargest(newcomer, is_stream, {Phase::kReading})) {
     return false;
   }
   return calls_ < limits_.max_calls ||
-         CutOffOldest(Phase::kAnswering, before, Rule::kMadeRoom) ||
-         CutOffOldest(Phase::kReading, before, Rule::kMadeRoom) ||
+         CutOffOldest(is_stream, {Phase::kReading, Phase::kAnswering}, before,
+                      Rule::kMadeRoom) ||
          CutOffOfLargest(
              newcomer, is_stream,
              {Phase::kReading, Phase::kAnswering, Phase::kComputing});
@@ -70,12 +72,9 @@ bool Admission::CutOffOfLargest(const AdmittedCall& newcomer, bool is_stream,
   if (*largest <= places[newcomer.connection_ % kConnections] + 1) return false;
   const size_t connection = largest - places.begin();
   for (const Phase phase : phases) {
-    for (AdmittedCall* call = ListOf(phase).first; call != nullptr;
+    for (AdmittedCall* call = ListOf(phase, is_stream).first; call != nullptr;
          call = call->next_) {
-      if (call->connection_ % kConnections != connection ||
-          call->is_stream_ != is_stream) {
-        continue;
-      }
+      if (call->connection_ % kConnections != connection) continue;
       CutOff(call, Rule::kMadeRoom);
       return true;
     }
@@ -90,6 +89,17 @@ void Admission::Move(AdmittedCall* call, Phase phase, Clock::time_point now) {
   Append(call, phase, now);
 }
 
+void Admission::OnMessage(AdmittedCall* call, Clock::time_point now) {
+  MutexLock lock(&mutex_);
+  if (!call->admitted_) return;
+  // A stream that sends more, but does not read its answer, gains no time.
+  if (call->phase_ != Phase::kReading && call->phase_ != Phase::kStreaming) {
+    return;
+  }
+  Unlink(call);
+  Append(call, Phase::kComputing, now);
+}
+
 void Admission::Leave(AdmittedCall* call) {
   MutexLock lock(&mutex_);
   if (!call->admitted_) return;
@@ -102,19 +112,27 @@ void Admission::Leave(AdmittedCall* call) {
 
 void Admission::CutOffLate(Clock::time_point now) {
   MutexLock lock(&mutex_);
-  while (CutOffOldest(Phase::kReading, now - limits_.message_timeout,
-                      Rule::kMessageTimeout)) {
+  while (CutOffOldest(/*is_stream=*/false, {Phase::kReading},
+                      now - limits_.message_timeout, Rule::kMessageTimeout)) {
   }
-  while (CutOffOldest(Phase::kAnswering, now - limits_.write_timeout,
-                      Rule::kWriteTimeout)) {
+  for (const bool is_stream : {false, true}) {
+    while (CutOffOldest(is_stream, {Phase::kAnswering},
+                        now - limits_.write_timeout, Rule::kWriteTimeout)) {
+    }
   }
 }
 
-bool Admission::CutOffOldest(Phase phase, Clock::time_point before,
-                             Rule rule) {
-  AdmittedCall* call = ListOf(phase).first;
-  if (call == nullptr || call->since_ > before) return false;
-  CutOff(call, rule);
+bool Admission::CutOffOldest(bool is_stream,
+                             std::initializer_list<Phase> phases,
+                             Clock::time_point before, Rule rule) {
+  AdmittedCall* oldest = nullptr;
+  for (const Phase phase : phases) {
+    AdmittedCall* const call = ListOf(phase, is_stream).first;
+    if (call == nullptr || call->since_ > before) continue;
+    if (oldest == nullptr || call->since_ < oldest->since_) oldest = call;
+  }
+  if (oldest == nullptr) return false;
+  CutOff(oldest, rule);
   return true;
 }
 
@@ -137,11 +155,15 @@ size_t Admission::RelievePressure(Clock::time_point now) {
   MutexLock lock(&mutex_);
   const Clock::time_point before = now - kShortPatience;
   size_t cut = 0;
-  while (CutOffOldest(Phase::kReading, before, Rule::kMemoryPressure)) ++cut;
+  while (CutOffOldest(/*is_stream=*/false, {Phase::kReading}, before,
+                      Rule::kMemoryPressure)) {
+    ++cut;
+  }
   if (cut > 0) return cut;
-  const size_t half = (ListOf(Phase::kStreaming).size + 1) / 2;
-  while (cut < half &&
-         CutOffOldest(Phase::kStreaming, before, Rule::kMemoryPressure)) {
+  const size_t half =
+      (ListOf(Phase::kStreaming, /*is_stream=*/true).size + 1) / 2;
+  while (cut < half && CutOffOldest(/*is_stream=*/true, {Phase::kStreaming},
+                                    before, Rule::kMemoryPressure)) {
     ++cut;
   }
   return cut;
@@ -150,9 +172,9 @@ size_t Admission::RelievePressure(Clock::time_point now) {
 void Admission::StartDraining() {
   MutexLock lock(&mutex_);
   draining_ = true;
-  for (const List& list : lists_) {
+  for (const List& list : lists_[/*is_stream=*/true]) {
     for (AdmittedCall* call = list.first; call != nullptr; call = call->next_) {
-      if (call->is_stream_) call->StartDraining();
+      call->StartDraining();
     }
   }
 }
@@ -180,7 +202,7 @@ bool Admission::WaitUntilQuiet(Clock::duration quiet,
 }
 
 void Admission::Append(AdmittedCall* call, Phase phase, Clock::time_point now) {
-  List& list = ListOf(phase);
+  List& list = ListOf(phase, call->is_stream_);
   call->phase_ = phase;
   call->since_ = now;
   call->next_ = nullptr;
@@ -191,7 +213,7 @@ void Admission::Append(AdmittedCall* call, Phase phase, Clock::time_point now) {
 }
 
 void Admission::Unlink(AdmittedCall* call) {
-  List& list = ListOf(call->phase_);
+  List& list = ListOf(call->phase_, call->is_stream_);
   (call->previous_ != nullptr ? call->previous_->next_ : list.first) =
       call->next_;
   (call->next_ != nullptr ? call->next_->previous_ : list.last) =

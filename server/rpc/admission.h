@@ -16,8 +16,8 @@
 
 namespace vit {
 
-// What all calls together may take. Each is part of the budget that MemoryBudget
-// adds up.
+// What all calls together may take. Each is part of the budget that
+// MemoryBudget adds up.
 struct AdmissionLimits {
   size_t max_calls = 2048;   // unary ones, from their arrival to their end
   size_t max_streams = 128;  // calls of several messages
@@ -74,11 +74,11 @@ class AdmittedCall {
 // Every call is counted from its arrival until gRPC is done with it, and so is
 // what it holds.
 //
-// When all places are taken, Admission makes room. It cuts off the call that has
-// kept the server waiting longest, if that is longer than kPatience: for its
-// message, for its answer to be read, or, a stream, for anything. Honest clients
-// take milliseconds for that. If there is none, the connection that has most
-// places gives one up. So a call is refused only if no connection has more
+// When all places are taken, Admission makes room. It cuts off the call that
+// has kept the server waiting longest, if that is longer than kPatience: for
+// its message, for its answer to be read, or, a stream, for anything. Honest
+// clients take milliseconds for that. If there is none, the connection that has
+// most places gives one up. So a call is refused only if no connection has more
 // places than its own.
 //
 // Thread-safe.
@@ -98,6 +98,10 @@ class Admission {
   // ResourceExhausted if there is no room.
   absl::Status Enter(AdmittedCall* call, bool is_stream, Clock::time_point now,
                      bool while_draining = false) ABSL_LOCKS_EXCLUDED(mutex_);
+  // A message was read, so it is the server's turn; unless the client is yet
+  // to read an answer.
+  void OnMessage(AdmittedCall* call, Clock::time_point now)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // It is another's turn.
   void Move(AdmittedCall* call, AdmittedCall::Phase phase,
             Clock::time_point now) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -108,8 +112,8 @@ class Admission {
   // then.
   void CutOffLate(Clock::time_point now) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Memory runs short: cuts off the calls whose messages have been half sent for
-  // longer than an honest client takes; if there are none, the half of the
+  // Memory runs short: cuts off the calls whose messages have been half sent
+  // for longer than an honest client takes; if there are none, the half of the
   // streams from which nothing has come for the longest time. Returns how many.
   size_t RelievePressure(Clock::time_point now) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -131,17 +135,18 @@ class Admission {
     size_t size = 0;
   };
 
-  List& ListOf(AdmittedCall::Phase phase)
+  List& ListOf(AdmittedCall::Phase phase, bool is_stream)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return lists_[static_cast<size_t>(phase)];
+    return lists_[is_stream ? 1 : 0][static_cast<size_t>(phase)];
   }
   void Append(AdmittedCall* call, AdmittedCall::Phase phase,
               Clock::time_point now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Unlink(AdmittedCall* call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Cuts off the call that is longest in this phase, if that is since `before`
-  // or earlier.
-  bool CutOffOldest(AdmittedCall::Phase phase, Clock::time_point before,
-                    RpcObserver::Rule rule)
+  // Of the calls of one kind cuts off the one that is longest in one of these
+  // phases, if that is since `before` or earlier.
+  bool CutOffOldest(bool is_stream,
+                    std::initializer_list<AdmittedCall::Phase> phases,
+                    Clock::time_point before, RpcObserver::Rule rule)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Cuts off a call of the connection that has most places, in the first of
   // `phases` in which it has any; false if `newcomer`'s has as many.
@@ -162,8 +167,10 @@ class Admission {
 
   Mutex mutex_;
   CondVar changed_;
-  // By phase; in each list the call that is longest in it comes first.
-  std::array<List, AdmittedCall::kPhases> lists_ ABSL_GUARDED_BY(mutex_);
+  // Of unary calls and of streams, by phase; in each list the call that is
+  // longest in it comes first.
+  std::array<std::array<List, AdmittedCall::kPhases>, 2> lists_
+      ABSL_GUARDED_BY(mutex_);
   size_t admitted_ ABSL_GUARDED_BY(mutex_) = 0;
   // Of those, the ones that have places; what was cut off has none.
   size_t calls_ ABSL_GUARDED_BY(mutex_) = 0;

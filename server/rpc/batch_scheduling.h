@@ -4,8 +4,8 @@
 namespace vit {
 
 // Chooses how the system schedules the calling thread: as SCHED_BATCH, under
-// which a thread that wakes waits for its turn on the CPU, or as threads usually
-// are, so that it may interrupt whoever computes there.
+// which a thread that wakes waits for its turn on the CPU, or as threads
+// usually are, so that it may interrupt whoever computes there.
 //
 // For event loops. A worker that answers a batch wakes the loop with each
 // answer. If each wake-up interrupts the worker, a batch costs twice as many

@@ -109,9 +109,7 @@ void Call::Read() { stream_.Read(&message_, read_.Begin()); }
 
 void Call::OnRead(bool ok) {
   if (!ok) return handler_->OnClosed();
-  if (!method_->is_stream) {
-    shared_->admission->Move(this, Phase::kComputing, received_);
-  }
+  shared_->admission->OnMessage(this, Clock::now());
   handler_->OnMessage(message_);
 }
 

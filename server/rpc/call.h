@@ -79,8 +79,8 @@ struct CallContext {
 //
 // A call comes to the server as bytes, whatever its method (gRPC's generic
 // API). So the server decides about it when its headers are there, before it
-// reads a message; it sees messages that cannot be parsed; and a new protocol is
-// an entry in the table of methods.
+// reads a message; it sees messages that cannot be parsed; and a new protocol
+// is an entry in the table of methods.
 //
 // States and references. A call owns itself. It is made to wait for a client
 // (Listen), and there until every event that it waits for has been reported:

@@ -47,14 +47,13 @@ void Watch(int epoll, int descriptor, uint64_t id, uint32_t events) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Listen(
-    const std::string& address, size_t max_connections,
-    RpcObserver* observer) {
+    const std::string& address, size_t max_connections, RpcObserver* observer) {
   absl::StatusOr<ListeningSocket> listener =
       ListeningSocket::Open(address, "gRPC");
   if (!listener.ok()) return listener.status();
   // The constructor is private, so not make_unique.
-  return std::unique_ptr<ConnectionAcceptor>(new ConnectionAcceptor(
-      *std::move(listener), max_connections, observer));
+  return std::unique_ptr<ConnectionAcceptor>(
+      new ConnectionAcceptor(*std::move(listener), max_connections, observer));
 }
 
 ConnectionAcceptor::ConnectionAcceptor(ListeningSocket listener,
@@ -97,9 +96,8 @@ void ConnectionAcceptor::Wake() {
 void ConnectionAcceptor::Run() {
   std::array<epoll_event, 64> events{};
   while (!stopping_.load()) {
-    const int count =
-        epoll_wait(epoll_.get(), events.data(), events.size(),
-                   out_of_descriptors_ ? kPauseMilliseconds : -1);
+    const int count = epoll_wait(epoll_.get(), events.data(), events.size(),
+                                 out_of_descriptors_ ? kPauseMilliseconds : -1);
     if (std::exchange(out_of_descriptors_, false) &&
         listener_.descriptor() >= 0) {
       Watch(epoll_.get(), listener_.descriptor(), kListenerId, EPOLLIN);
@@ -110,7 +108,8 @@ void ConnectionAcceptor::Run() {
         uint64_t value = 0;
         [[maybe_unused]] const ssize_t got =
             read(wake_.get(), &value, sizeof(value));
-        if (!accepting_.load()) const FileDescriptor closed(listener_.Release());
+        if (!accepting_.load())
+          const FileDescriptor closed(listener_.Release());
       } else if (id == kListenerId) {
         if (listener_.descriptor() >= 0) Accept();
       } else {
@@ -144,8 +143,7 @@ void ConnectionAcceptor::HandOver(FileDescriptor connection) {
     observer_->OnRefused(RpcObserver::Rule::kConnectionLimit);
     return;
   }
-  FileDescriptor duplicate(
-      fcntl(connection.get(), F_DUPFD_CLOEXEC, 0));
+  FileDescriptor duplicate(fcntl(connection.get(), F_DUPFD_CLOEXEC, 0));
   if (!duplicate.valid()) return;
   const int on = 1;
   setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

@@ -51,8 +51,8 @@ class ConnectionAcceptor {
   const std::string& address() const { return listener_.address(); }
 
   // Begins to hand connections to gRPC, whose server has started.
-  void Start(std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor>
-                 to_grpc);
+  void Start(
+      std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> to_grpc);
 
   // Takes no more connections; those that are open go on. Thread-safe.
   void StopAccepting();

@@ -17,10 +17,10 @@ absl::Status Unusable(const std::string& file, const char* expected) {
       absl::StrCat(file, ": expected ", expected, " in PEM form"));
 }
 
-// gRPC says nothing of files that it cannot use, and then fails every handshake.
+// gRPC says nothing of files that it cannot use, and then fails every
+// handshake.
 absl::Status Check(const TlsFiles& files) {
-  const ContextPointer context(SSL_CTX_new(TLS_server_method()),
-                               &SSL_CTX_free);
+  const ContextPointer context(SSL_CTX_new(TLS_server_method()), &SSL_CTX_free);
   if (SSL_CTX_use_certificate_chain_file(context.get(),
                                          files.certificate.c_str()) != 1) {
     return Unusable(files.certificate, "a certificate chain");
@@ -28,9 +28,9 @@ absl::Status Check(const TlsFiles& files) {
   // Also checks that it is the certificate's.
   if (SSL_CTX_use_PrivateKey_file(context.get(), files.key.c_str(),
                                   SSL_FILETYPE_PEM) != 1) {
-    return Unusable(files.key,
-                    absl::StrCat("the private key of ", files.certificate)
-                        .c_str());
+    return Unusable(
+        files.key,
+        absl::StrCat("the private key of ", files.certificate).c_str());
   }
   if (!files.client_ca.empty() &&
       SSL_CTX_load_verify_locations(context.get(), files.client_ca.c_str(),

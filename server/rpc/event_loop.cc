@@ -49,8 +49,7 @@ void EventLoop::Run() {
     const bool got_event = status == Status::GOT_EVENT;
     if (got_event) static_cast<Event*>(tag)->OnEvent(ok);
     if (idle_work_ != nullptr &&
-        (!got_event ||
-         ++events_before_idle_work_ > kMaxEventsBeforeIdleWork)) {
+        (!got_event || ++events_before_idle_work_ > kMaxEventsBeforeIdleWork)) {
       RunIdleWork();
     }
     // Nothing may be begun on a queue that is shut down.

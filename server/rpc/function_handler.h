@@ -13,8 +13,8 @@
 namespace vit {
 
 // A method of one message in and one out, answered by a function: for what
-// takes no time, or hands its answer to another thread. `answer` is called once,
-// on any thread, and ends the call.
+// takes no time, or hands its answer to another thread. `answer` is called
+// once, on any thread, and ends the call.
 template <typename Request, typename Response>
 class FunctionHandler final : public CallHandler {
  public:
@@ -27,9 +27,8 @@ class FunctionHandler final : public CallHandler {
   // The method; its calls use the function until they end.
   static RpcMethod Method(Function function) {
     return {.new_handler =
-                [owned = std::make_shared<const Function>(
-                     std::move(function))](Call* call)
-            -> std::unique_ptr<CallHandler> {
+                [owned = std::make_shared<const Function>(std::move(function))](
+                    Call* call) -> std::unique_ptr<CallHandler> {
       return std::make_unique<FunctionHandler>(call, owned.get());
     }};
   }

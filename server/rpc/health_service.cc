@@ -33,7 +33,8 @@ class HealthService::CheckHandler final : public CallHandler {
   }
 
   void OnClosed() override {
-    call()->Finish(absl::InvalidArgumentError("expected one message, got none"));
+    call()->Finish(
+        absl::InvalidArgumentError("expected one message, got none"));
   }
 
   HealthService* const health_;

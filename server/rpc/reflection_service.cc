@@ -94,9 +94,9 @@ void Answer(const std::vector<std::string>& services, const Request& request,
       const auto& wanted = request.file_containing_extension();
       const auto* type = pool->FindMessageTypeByName(wanted.containing_type());
       const auto* extension =
-          type == nullptr ? nullptr
-                          : pool->FindExtensionByNumber(
-                                type, wanted.extension_number());
+          type == nullptr
+              ? nullptr
+              : pool->FindExtensionByNumber(type, wanted.extension_number());
       return SetFile(extension == nullptr ? nullptr : extension->file(),
                      wanted.containing_type(), response);
     }
@@ -158,8 +158,7 @@ ReflectionService::ReflectionService(std::vector<std::string> services)
 void ReflectionService::AddMethods(MethodTable* methods) {
   namespace v1 = grpc::reflection::v1;
   namespace v1alpha = grpc::reflection::v1alpha;
-  using V1 =
-      Handler<v1::ServerReflectionRequest, v1::ServerReflectionResponse>;
+  using V1 = Handler<v1::ServerReflectionRequest, v1::ServerReflectionResponse>;
   using V1Alpha = Handler<v1alpha::ServerReflectionRequest,
                           v1alpha::ServerReflectionResponse>;
   (*methods)["/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"] = {
@@ -167,12 +166,13 @@ void ReflectionService::AddMethods(MethodTable* methods) {
         return std::make_unique<V1>(this, call);
       },
       .is_stream = true};
-  (*methods)["/grpc.reflection.v1alpha.ServerReflection/"
-             "ServerReflectionInfo"] = {
-      .new_handler = [this](Call* call) -> std::unique_ptr<CallHandler> {
-        return std::make_unique<V1Alpha>(this, call);
-      },
-      .is_stream = true};
+  (*methods)
+      ["/grpc.reflection.v1alpha.ServerReflection/"
+       "ServerReflectionInfo"] = {
+          .new_handler = [this](Call* call) -> std::unique_ptr<CallHandler> {
+            return std::make_unique<V1Alpha>(this, call);
+          },
+          .is_stream = true};
 }
 
 }  // namespace vit

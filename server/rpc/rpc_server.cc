@@ -38,9 +38,9 @@ void SetArguments(const RpcServerOptions& options,
   // A client that pings more often is closed.
   set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
       10 * kMillisecondsPerSecond);
-  // What a stream may send ahead of being read. gRPC's own choice grows with the
-  // connection's speed, to megabytes for each of a hundred streams. A message
-  // that is being read has the room that it needs all the same.
+  // What a stream may send ahead of being read. gRPC's own choice grows with
+  // the connection's speed, to megabytes for each of a hundred streams. A
+  // message that is being read has the room that it needs all the same.
   set(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   set(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kReadAheadBytes);
   builder->SetMaxReceiveMessageSize(options.max_message_bytes);

@@ -29,8 +29,7 @@ admin::v1::ReloadModelsResponse ToProto(const ReloadReport& report) {
   Fill(report.unchanged, response.mutable_unchanged());
   Fill(report.retired, response.mutable_retired());
   Fill(report.kept, response.mutable_kept());
-  response.mutable_skipped()->Add(report.skipped.begin(),
-                                  report.skipped.end());
+  response.mutable_skipped()->Add(report.skipped.begin(), report.skipped.end());
   response.set_seconds(Seconds(report.duration));
   return response;
 }

@@ -25,8 +25,7 @@ void AddClassifierMethods(ServiceContext* context, size_t max_explanations,
                           MethodTable* methods) {
   const std::string service =
       absl::StrCat("/", v1::Classifier::service_full_name(), "/");
-  (*methods)[service + "Classify"] =
-      MethodOf<UnaryJob<ClassifyCodec>>(context);
+  (*methods)[service + "Classify"] = MethodOf<UnaryJob<ClassifyCodec>>(context);
   (*methods)[service + "ClassifyBatch"] =
       MethodOf<UnaryJob<ClassifyBatchCodec>>(context);
   RpcMethod& stream = (*methods)[service + "ClassifyStream"];

@@ -85,8 +85,7 @@ absl::StatusOr<v1::Model> Find(const std::vector<ModelStatus>& all,
 }  // namespace
 
 void AddModelsMethods(const ListModels& list, MethodTable* methods) {
-  using List =
-      FunctionHandler<v1::ListModelsRequest, v1::ListModelsResponse>;
+  using List = FunctionHandler<v1::ListModelsRequest, v1::ListModelsResponse>;
   using Get = FunctionHandler<v1::GetModelRequest, v1::Model>;
   (*methods)["/vit.v1.Models/ListModels"] = List::Method(
       [list](const v1::ListModelsRequest&, const List::Answer& answer) {

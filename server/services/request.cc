@@ -12,9 +12,9 @@ namespace {
 
 absl::Status WrongSize(const std::string& field, size_t size,
                        const ImageShape& shape) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      field, ": expected ", shape.size(), " bytes (", shape.height, " x ",
-      shape.width, " x ", shape.channels, "), got ", size));
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, ": expected ", shape.size(), " bytes (", shape.height,
+                   " x ", shape.width, " x ", shape.channels, "), got ", size));
 }
 
 bool HasSize(const std::string& bytes, const ImageShape& shape) {

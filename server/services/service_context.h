@@ -18,9 +18,8 @@ namespace vit {
 // Finds what serves a model and one of its versions, either of which may be
 // empty. Whoever holds the result keeps that version served. NotFound, listing
 // what there is, for an unknown one. Thread-safe.
-using PickModel =
-    std::function<absl::StatusOr<std::shared_ptr<ModelQueue>>(
-        const std::string& model, const std::string& version)>;
+using PickModel = std::function<absl::StatusOr<std::shared_ptr<ModelQueue>>(
+    const std::string& model, const std::string& version)>;
 
 // What every call needs. All of it outlives the calls.
 struct ServiceContext {

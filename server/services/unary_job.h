@@ -164,8 +164,8 @@ class UnaryJob final : public CallHandler {
   void End(absl::Status status) {
     grpc::ByteBuffer answer;
     if (status.ok()) {
-      status = WithinMemory(
-          [&] { answer = SerializeMessage(codec_.response()); });
+      status =
+          WithinMemory([&] { answer = SerializeMessage(codec_.response()); });
     }
     service_.metrics->OnRequest(Codec::kMethod, status.code(),
                                 Clock::now() - call()->received());

@@ -41,10 +41,10 @@ ModelFamilies::ModelFamilies(prometheus::Registry* registry)
                         "Where time goes: queue, an image's wait for a "
                         "worker; inference, a batch's computation; "
                         "respond, from there to the answer's hand-over")),
-      batch_size(Histograms(registry, "vit_batch_size",
-                            "Images computed together")),
-      queue_depth(Gauges(registry, "vit_queue_depth",
-                         "Images waiting for a worker")),
+      batch_size(
+          Histograms(registry, "vit_batch_size", "Images computed together")),
+      queue_depth(
+          Gauges(registry, "vit_queue_depth", "Images waiting for a worker")),
       cost_per_image(Gauges(
           registry, "vit_batch_image_cost_seconds",
           "What each image adds to the time that a worker is expected to be "
@@ -113,8 +113,7 @@ Metric* ModelMetrics::Add(prometheus::Family<Metric>& family,
 }
 
 void ModelMetrics::OnRejected(Rejection reason, size_t tasks) {
-  rejected_[static_cast<size_t>(reason)]->Increment(
-      static_cast<double>(tasks));
+  rejected_[static_cast<size_t>(reason)]->Increment(static_cast<double>(tasks));
 }
 
 void ModelMetrics::OnQueueDepth(size_t waiting) {

@@ -73,9 +73,9 @@ class ModelMetrics : public BatchObserver {
   prometheus::Gauge* cost_per_batch_;
   prometheus::Counter* images_;
   prometheus::Counter* failed_;
-  std::array<prometheus::Counter*, 4> batches_;   // by Leaving
-  std::array<prometheus::Counter*, 3> rejected_;  // by Rejection
-  std::array<prometheus::Counter*, 2> dropped_;   // by Drop
+  std::array<prometheus::Counter*, 4> batches_;    // by Leaving
+  std::array<prometheus::Counter*, 3> rejected_;   // by Rejection
+  std::array<prometheus::Counter*, 2> dropped_;    // by Drop
   std::vector<prometheus::Counter*> predictions_;  // one a class
 };
 

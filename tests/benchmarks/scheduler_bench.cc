@@ -106,9 +106,8 @@ void RunBursts(benchmark::State& state, const NewClassifier& new_classifier,
   WorkerPool pool(/*workers=*/1, /*max_batch_size=*/32);
   ModelQueueOptions options;
   options.policy.max_batch_size = 32;
-  const std::shared_ptr<ModelQueue> queue =
-      ModelQueue::Create(&pool, options, std::move(classifiers),
-                         with_metrics ? model : nullptr);
+  const std::shared_ptr<ModelQueue> queue = ModelQueue::Create(
+      &pool, options, std::move(classifiers), with_metrics ? model : nullptr);
   for (auto _ : state) {
     burst.Expect(tasks.size());
     for (CountedTask& task : tasks) {

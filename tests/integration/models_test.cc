@@ -265,9 +265,10 @@ TEST_F(ModelsTest, ReloadsAndRefusalsUnderLoadFailNoCallAndTakeNoMemory) {
   // Two loaded versions beside each other differ by more than this leaves.
   constexpr double kSlack = 16 << 20;
   EXPECT_LT(at_end, after_first + kSlack);
-  std::printf("%d reloads, %d refused, %d calls, %.1f MiB then, %.1f at the end\n",
-              reloads, reloads, calls.load(), after_first / (1 << 20),
-              at_end / (1 << 20));
+  std::printf(
+      "%d reloads, %d refused, %d calls, %.1f MiB then, %.1f at the end\n",
+      reloads, reloads, calls.load(), after_first / (1 << 20),
+      at_end / (1 << 20));
 }
 
 TEST_F(ModelsTest, ASignalWhileModelsAreLoadedEndsTheServerAtOnceWithZero) {

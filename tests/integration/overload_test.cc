@@ -180,9 +180,8 @@ std::chrono::milliseconds LearnedDuration(const ServerProcess& server,
 
 TEST(OverloadTest, WhatWouldBeLateIsRejectedAtOnce) {
   constexpr int kLongBatch = 5000;
-  ServerProcess server(
-      {"--workers=1", "--max_batch_size=1", "--max_queue_size=6000",
-       "--max_images_per_call=6000"});
+  ServerProcess server({"--workers=1", "--max_batch_size=1",
+                        "--max_queue_size=6000", "--max_images_per_call=6000"});
   ASSERT_TRUE(server.ready());
   const std::chrono::milliseconds timeout =
       LearnedDuration(server, 1, kLongBatch / 4);
@@ -215,9 +214,9 @@ TEST(OverloadTest, BeyondItsCapacityTheServerAnswersOrRejectsEarly) {
   constexpr int kRounds = 5;
   constexpr int kCalls = 100;
   constexpr int kImages = 64;
-  ServerProcess server(
-      {"--workers=1", "--max_batch_size=8", "--max_queue_size=10000",
-       "--max_images_per_call=10000"});
+  ServerProcess server({"--workers=1", "--max_batch_size=8",
+                        "--max_queue_size=10000",
+                        "--max_images_per_call=10000"});
   ASSERT_TRUE(server.ready());
   const std::chrono::milliseconds timeout =
       LearnedDuration(server, 8, kCalls * kImages / 20);
@@ -234,7 +233,7 @@ TEST(OverloadTest, BeyondItsCapacityTheServerAnswersOrRejectsEarly) {
       EXPECT_EQ(call->response().results_size(), status.ok() ? kImages : 0);
       if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
         // Waiting could only make it later.
-      EXPECT_EQ(call->Trailer(kPushback), "");
+        EXPECT_EQ(call->Trailer(kPushback), "");
       }
     }
   }

@@ -116,7 +116,8 @@ double ServerProcess::Metric(const std::string& series) const {
   const std::string name = series.substr(0, brace);
   std::vector<std::string> labels;
   if (brace != std::string::npos) {
-    std::istringstream list(series.substr(brace + 1, series.size() - brace - 2));
+    std::istringstream list(
+        series.substr(brace + 1, series.size() - brace - 2));
     for (std::string label; std::getline(list, label, ',');) {
       labels.push_back(label);
     }
@@ -132,8 +133,7 @@ double ServerProcess::Metric(const std::string& series) const {
           return line.find(label) != std::string::npos;
         });
     if (!matches) continue;
-    const double value =
-        std::strtod(line.c_str() + line.rfind(' '), nullptr);
+    const double value = std::strtod(line.c_str() + line.rfind(' '), nullptr);
     sum = std::isnan(sum) ? value : sum + value;
   }
   return sum;

@@ -30,11 +30,11 @@ class TlsTest : public ::testing::Test {
  protected:
   // Makes NAME.pem and NAME.key, signed by itself.
   void MakeCertificate(const std::string& name) const {
-    ChildProcess openssl(
-        {"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-         "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
-         "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout",
-         Key(name), "-out", Certificate(name)});
+    ChildProcess openssl({"openssl", "req", "-x509", "-newkey", "ec",
+                          "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                          "-days", "2", "-subj", "/CN=localhost", "-addext",
+                          "subjectAltName=IP:127.0.0.1", "-keyout", Key(name),
+                          "-out", Certificate(name)});
     ASSERT_EQ(openssl.Wait(), 0) << openssl.output();
   }
 
@@ -112,11 +112,9 @@ TEST_F(TlsTest, ARenewedCertificateIsUsedWithoutARestart) {
   EXPECT_TRUE(Call(server, Trust("server")).ok());
   MakeCertificate("renewed");
   std::filesystem::rename(Key("renewed"), Key("server"));
-  std::filesystem::copy_file(
-      Certificate("renewed"), Certificate("server"),
-      std::filesystem::copy_options::overwrite_existing);
-  EXPECT_TRUE(
-      WaitUntil([&] { return Call(server, Trust("renewed")).ok(); }));
+  std::filesystem::copy_file(Certificate("renewed"), Certificate("server"),
+                             std::filesystem::copy_options::overwrite_existing);
+  EXPECT_TRUE(WaitUntil([&] { return Call(server, Trust("renewed")).ok(); }));
 }
 
 TEST_F(TlsTest, AKeyOfAnotherCertificateIsNamed) {

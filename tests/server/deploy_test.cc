@@ -19,8 +19,7 @@ int Number(const std::string& path, const std::string& key) {
   text << file.rdbuf();
   const std::string content = text.str();
   std::smatch found;
-  if (!std::regex_search(content, found,
-                         std::regex(key + ": *([0-9]+)"))) {
+  if (!std::regex_search(content, found, std::regex(key + ": *([0-9]+)"))) {
     ADD_FAILURE() << path << " has no " << key;
     return 0;
   }

@@ -59,8 +59,9 @@ class ServerFixture : public ::testing::Test {
     std::vector<std::unique_ptr<Classifier>> classifiers =
         FakeClassifiers(control_, workers);
     const ModelInfo info = classifiers.front()->info();
-    queue_ = ModelQueue::Create(pool_.get(), queue_options,
-                                std::move(classifiers), metrics_.ForModel(info));
+    queue_ =
+        ModelQueue::Create(pool_.get(), queue_options, std::move(classifiers),
+                           metrics_.ForModel(info));
     own_memory_.Measure();
     auto server = Server::Start(options_, Parts(info));
     ASSERT_TRUE(server.ok()) << server.status();
@@ -79,9 +80,10 @@ class ServerFixture : public ::testing::Test {
               return absl::NotFoundError("unknown model; there is: fake");
             },
             .list_models = [] { return std::vector<ModelStatus>(); },
-            .request_reload = [](const OnReloaded& done) {
-              done(absl::UnavailableError("nothing to reload"));
-            },
+            .request_reload =
+                [](const OnReloaded& done) {
+                  done(absl::UnavailableError("nothing to reload"));
+                },
             .budget = MakeMemoryBudget(
                 {.granted = int64_t{1} << 30,
                  .image_bytes = info.image.size(),
@@ -120,9 +122,8 @@ class ServerFixture : public ::testing::Test {
 
   // Waits until so many images wait in the queue.
   void WaitForQueue(int depth) {
-    const std::string line =
-        "vit_queue_depth{model=\"fake\",version=\"7\"} " +
-        std::to_string(depth) + "\n";
+    const std::string line = "vit_queue_depth{model=\"fake\",version=\"7\"} " +
+                             std::to_string(depth) + "\n";
     while (Metrics().find(line) == std::string::npos) {
       std::this_thread::yield();
     }

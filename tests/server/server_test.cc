@@ -183,7 +183,9 @@ TEST_F(ServerTest, AFullQueueRejectsWithResourceExhausted) {
   while (rejected.ok()) {
     grpc::ClientContext context;
     v1::ClassifyBatchResponse response;
-    if (Metrics().find("vit_queue_depth{model=\"fake\",version=\"7\"} 8") == std::string::npos) continue;
+    if (Metrics().find("vit_queue_depth{model=\"fake\",version=\"7\"} 8") ==
+        std::string::npos)
+      continue;
     rejected = stub_->ClassifyBatch(&context, fill, &response);
   }
   EXPECT_EQ(rejected.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
@@ -291,8 +293,12 @@ TEST_F(ServerTest, EveryAnswerIsCountedByMethodAndCode) {
   EXPECT_THAT(metrics, HasSubstr("{code=\"OK\",method=\"Classify\"} 1"));
   EXPECT_THAT(metrics,
               HasSubstr("{code=\"INVALID_ARGUMENT\",method=\"Classify\"} 1"));
-  EXPECT_THAT(metrics, HasSubstr("vit_predictions_total{label=\"4\",model=\"fake\",version=\"7\"} 1"));
-  EXPECT_THAT(metrics, HasSubstr("vit_images_total{model=\"fake\",version=\"7\"} 1"));
+  EXPECT_THAT(
+      metrics,
+      HasSubstr(
+          "vit_predictions_total{label=\"4\",model=\"fake\",version=\"7\"} 1"));
+  EXPECT_THAT(metrics,
+              HasSubstr("vit_images_total{model=\"fake\",version=\"7\"} 1"));
 }
 
 TEST_F(ServerTest, DrainingFinishesWhatWasAcceptedAndIsNotReady) {
@@ -446,9 +452,9 @@ TEST_F(ServerTest, BeyondTheLimitAConnectionIsClosedAndCounted) {
   context.set_deadline(std::chrono::system_clock::now() +
                        std::chrono::milliseconds(500));
   EXPECT_FALSE(other->Classify(&context, Request(2), &response).ok());
-  EXPECT_THAT(
-      Metrics(),
-      ::testing::Not(HasSubstr("vit_refused_total{rule=\"connection_limit\"} 0")));
+  EXPECT_THAT(Metrics(),
+              ::testing::Not(
+                  HasSubstr("vit_refused_total{rule=\"connection_limit\"} 0")));
 }
 
 }  // namespace

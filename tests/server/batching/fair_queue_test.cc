@@ -51,8 +51,8 @@ TEST_F(FairQueueTest, FlowsTakeTurnsOfAQuantum) {
   for (int i = 0; i < 12; ++i) Push(1);
   for (int i = 0; i < 5; ++i) Push(2);
   EXPECT_EQ(queue_.flows(), 2);
-  EXPECT_THAT(Pop(17), ElementsAre(1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 2, 1, 1,
-                                   1, 1));
+  EXPECT_THAT(Pop(17),
+              ElementsAre(1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 2, 1, 1, 1, 1));
 }
 
 TEST_F(FairQueueTest, ATaskThatCostsMoreUsesMoreOfItsFlowsTurn) {

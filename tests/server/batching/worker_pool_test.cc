@@ -111,8 +111,8 @@ class CountingObserver : public BatchObserver {
   size_t leaving(Leaving why) const { return left[static_cast<size_t>(why)]; }
 
   std::array<std::atomic<size_t>, 4> left{};
-  std::atomic<size_t> full{0}, late{0}, displaced{0}, failed{0}, taken{0}, expired{0}, cancelled{0},
-      computed{0}, costs{0};
+  std::atomic<size_t> full{0}, late{0}, displaced{0}, failed{0}, taken{0},
+      expired{0}, cancelled{0}, computed{0}, costs{0};
 };
 
 class WorkerPoolTest : public ::testing::Test {
@@ -334,8 +334,7 @@ TEST_F(WorkerPoolTest, AQuickTaskIsComputedByItsCallerBesideABusyWorker) {
   ASSERT_TRUE(queue_->Submit(&first_).ok());
   control_->WaitForBatches(1);
   RecordedTask second(2);
-  std::thread caller(
-      [&] { ComputeOrSubmit(&second); });
+  std::thread caller([&] { ComputeOrSubmit(&second); });
   const std::thread::id caller_id = caller.get_id();
   control_->WaitForBatches(2);
   control_->OpenGate();
@@ -355,8 +354,7 @@ TEST_F(WorkerPoolTest, WithADelayEveryTaskIsLeftToAWorker) {
 TEST_F(WorkerPoolTest, WhatComesWhileACallerComputesIsComputedNext) {
   Start(1, 1024, {}, Always(std::chrono::microseconds(1)));
   control_->ShutGate();
-  std::thread caller(
-      [&] { ComputeOrSubmit(&first_); });
+  std::thread caller([&] { ComputeOrSubmit(&first_); });
   control_->WaitForBatches(1);
   RecordedTask second(2), third(3);
   ComputeOrSubmit(&second);
@@ -371,8 +369,7 @@ TEST_F(WorkerPoolTest, WhatComesWhileACallerComputesIsComputedNext) {
 TEST_F(WorkerPoolTest, ADrainWaitsForWhatACallerComputes) {
   Start(1, 1024, {}, Always(std::chrono::microseconds(1)));
   control_->ShutGate();
-  std::thread caller(
-      [&] { ComputeOrSubmit(&first_); });
+  std::thread caller([&] { ComputeOrSubmit(&first_); });
   control_->WaitForBatches(1);
   auto drained = std::async(std::launch::async, [&] { pool_->Drain(); });
   EXPECT_EQ(drained.wait_for(std::chrono::milliseconds(50)),
@@ -634,7 +631,8 @@ TEST_F(WorkerPoolTest, WhileClientsWaitEachGetsTheSameShareOfTheImages) {
   EXPECT_EQ(std::count(computed.begin() + 1, computed.begin() + 17, 4), 8);
 }
 
-TEST_F(WorkerPoolTest, AClientThatFillsTheQueueMakesRoomForOneWithASmallerShare) {
+TEST_F(WorkerPoolTest,
+       AClientThatFillsTheQueueMakesRoomForOneWithASmallerShare) {
   Start(1, /*max_queue_size=*/10);
   KeepWorkerBusy();
   const std::vector<BatchTask*> greedy = Many(10, /*flow=*/3);
@@ -651,7 +649,8 @@ TEST_F(WorkerPoolTest, AClientThatFillsTheQueueMakesRoomForOneWithASmallerShare)
   pool_->Drain();
 }
 
-TEST_F(WorkerPoolTest, OfABurstTheLastIsComputedByItsCallerAndTheOthersByWorkers) {
+TEST_F(WorkerPoolTest,
+       OfABurstTheLastIsComputedByItsCallerAndTheOthersByWorkers) {
   Start(2, 1024, {}, Always(std::chrono::microseconds(1)));
   std::vector<BatchTask*> burst = Many(3, /*flow=*/5);
   for (BatchTask* task : burst) task->queue = queue_.get();

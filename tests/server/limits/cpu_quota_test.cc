@@ -1,34 +1,15 @@
 #include "server/limits/cpu_quota.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <string>
+
+#include "tests/server/limits/fake_root.h"
 
 namespace vit {
 namespace {
 
-namespace fs = std::filesystem;
-
-// A file system of a test's own that says what a kernel would.
-class CpuQuotaTest : public ::testing::Test {
- protected:
-  CpuQuotaTest() {
-    std::string name = (fs::temp_directory_path() / "cpu_quotaXXXXXX").string();
-    root_ = mkdtemp(name.data());
-  }
-  ~CpuQuotaTest() override { fs::remove_all(root_); }
-
-  void Write(const std::string& path, const std::string& text) {
-    fs::create_directories((root_ / path).parent_path());
-    std::ofstream(root_ / path) << text;
-  }
-
-  fs::path root_;
-};
+using CpuQuotaTest = testing::FakeRoot;
 
 TEST_F(CpuQuotaTest, NoControlGroupMeansNoQuota) {
   EXPECT_TRUE(std::isinf(CpuQuota(root_)));

@@ -111,8 +111,7 @@ TEST_F(StreamTest, WhatIsNoMessageGetsAnErrorAndTheStreamGoesOn) {
   v1::ClassifyStreamRequest good;
   good.set_id(7);
   good.set_image(FakeImage(5));
-  const v1::ClassifyStreamResponse answer =
-      exchange(good.SerializeAsString());
+  const v1::ClassifyStreamResponse answer = exchange(good.SerializeAsString());
   EXPECT_EQ(answer.id(), 7);
   EXPECT_EQ(answer.response().label(), 5);
   stream->WritesDone(nullptr);
@@ -121,8 +120,7 @@ TEST_F(StreamTest, WhatIsNoMessageGetsAnErrorAndTheStreamGoesOn) {
   stream->Finish(&status, nullptr);
   ASSERT_TRUE(wait());
   EXPECT_TRUE(status.ok());
-  EXPECT_THAT(Metrics(),
-              HasSubstr("vit_refused_total{rule=\"malformed\"} 1"));
+  EXPECT_THAT(Metrics(), HasSubstr("vit_refused_total{rule=\"malformed\"} 1"));
 }
 
 TEST_F(StreamTest, AnEmptyStreamEndsWell) {

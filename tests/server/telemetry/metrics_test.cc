@@ -20,8 +20,7 @@ class MetricsTest : public ::testing::Test {
   testing::FakeClassifier classifier_{std::make_shared<testing::FakeControl>()};
   prometheus::Registry registry_;
   Metrics metrics_{&registry_, {{"version", "1.2.3"}}};
-  std::shared_ptr<ModelMetrics> model_ =
-      metrics_.ForModel(classifier_.info());
+  std::shared_ptr<ModelMetrics> model_ = metrics_.ForModel(classifier_.info());
 };
 
 TEST_F(MetricsTest, EverySeriesIsZeroBeforeTheFirstRequest) {
@@ -35,15 +34,19 @@ TEST_F(MetricsTest, EverySeriesIsZeroBeforeTheFirstRequest) {
                             MethodName(method) + "\"} 0"));
     }
   }
-  EXPECT_THAT(text, HasSubstr("vit_predictions_total{label=\"9\",model=\"fake\",version=\"7\"} 0"));
-  EXPECT_THAT(text, HasSubstr("vit_queue_depth{model=\"fake\",version=\"7\"} 0"));
-  EXPECT_THAT(text, HasSubstr("vit_batch_size_count{model=\"fake\",version=\"7\"} 0"));
+  EXPECT_THAT(
+      text,
+      HasSubstr(
+          "vit_predictions_total{label=\"9\",model=\"fake\",version=\"7\"} 0"));
+  EXPECT_THAT(text,
+              HasSubstr("vit_queue_depth{model=\"fake\",version=\"7\"} 0"));
+  EXPECT_THAT(
+      text, HasSubstr("vit_batch_size_count{model=\"fake\",version=\"7\"} 0"));
   for (const char* stage : {"queue", "inference", "respond"}) {
-    EXPECT_THAT(
-        text,
-        HasSubstr(std::string("vit_stage_duration_seconds_count{model="
-                              "\"fake\",stage=\"") +
-                  stage + "\",version=\"7\"} 0"));
+    EXPECT_THAT(text,
+                HasSubstr(std::string("vit_stage_duration_seconds_count{model="
+                                      "\"fake\",stage=\"") +
+                          stage + "\",version=\"7\"} 0"));
   }
 }
 
@@ -128,8 +131,7 @@ TEST_F(MetricsTest, WhenAModelHasGoneItHasNoSeries) {
 TEST_F(MetricsTest, RefusalsAreCountedByRule) {
   metrics_.OnRefused(RpcObserver::Rule::kMalformed);
   EXPECT_THAT(Text(), HasSubstr("vit_refused_total{rule=\"malformed\"} 1"));
-  EXPECT_THAT(Text(),
-              HasSubstr("vit_refused_total{rule=\"write_timeout\"} 0"));
+  EXPECT_THAT(Text(), HasSubstr("vit_refused_total{rule=\"write_timeout\"} 0"));
 }
 
 TEST_F(MetricsTest, ACodeThatNobodyForesawIsCountedAsUnknown) {
