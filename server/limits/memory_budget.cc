@@ -149,8 +149,8 @@ MemoryBudget MakeMemoryBudget(const MemoryBudgetInput& input) {
       input.max_explanations * explanation_bytes;
   const std::array kinds = {
       Connections(input, /*percent=*/15, &budget),
-      Kind{&budget.max_reading, budget.max_message_bytes, 4, 4096, 25},
-      Kind{&budget.max_calls, call_bytes, 64, 65536, 15},
+      Kind{&budget.max_reading, budget.max_message_bytes, 4, 4096, 20},
+      Kind{&budget.max_calls, call_bytes, 64, 65536, 40},
       Kind{&budget.max_streams, stream_bytes, 4, 4096, 20}};
   const int64_t usual = std::min(input.granted / 2, kUsualBudget);
   budget.bytes =

@@ -19,7 +19,7 @@ TEST(ServingStateTest, OnlyAServerThatServesIsReady) {
   EXPECT_EQ(state.description(), "shutting down: lame duck");
   state.Advance(Phase::kDraining);
   EXPECT_FALSE(state.ready());
-  EXPECT_EQ(state.description(), "shutting down: draining");
+  EXPECT_EQ(state.description(), "shutting down");
   state.Advance(Phase::kStopped);
   EXPECT_EQ(state.description(), "stopped");
 }

@@ -286,7 +286,7 @@ TEST_F(AdmissionTest, WhileDrainingNobodyIsLetInAndStreamsAreTold) {
   EXPECT_LE(cut_off.told_to_drain(), 1);
   const absl::Status status = Call(&late);
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("draining"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("shutting down"));
   EXPECT_EQ(observer_.refused(Rule::kNotServing), 1);
   for (FakeCall* one : {&call, &stream, &cut_off}) admission_.Leave(one);
   EXPECT_EQ(observer_.calls(), 0);
