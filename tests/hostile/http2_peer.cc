@@ -4,10 +4,10 @@
 #include <chrono>
 #include <utility>
 
+#include "tests/hostile/limits.h"
+
 namespace vit::hostile {
 namespace {
-
-constexpr std::chrono::seconds kStall{1};
 
 uint64_t FromBigEndian(std::string_view bytes) {
   uint64_t value = 0;
@@ -70,7 +70,7 @@ int64_t Http2Peer::Window(uint32_t stream) const {
 }
 
 bool Http2Peer::SendData(uint32_t stream, std::string_view bytes, bool end) {
-  IsOver stalled = After(kStall);
+  IsOver stalled = After(volumes().stall);
   while (!bytes.empty()) {
     if (!window_change_.contains(stream)) return false;  // the server ended it
     const size_t count =
@@ -80,7 +80,7 @@ bool Http2Peer::SendData(uint32_t stream, std::string_view bytes, bool end) {
       if (stalled() || !ReadMoreUntil(stalled)) return false;
       continue;
     }
-    stalled = After(kStall);
+    stalled = After(volumes().stall);
     const uint8_t flags = end && count == bytes.size() ? kEndStream : 0;
     if (!Send(FrameHead(FrameType::kData, flags, stream, count)) ||
         !Send(bytes.substr(0, count))) {

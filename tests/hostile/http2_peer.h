@@ -46,7 +46,7 @@ class Http2Peer {
   bool SendMessage(uint32_t stream, std::string_view message, bool end);
 
   // Sends DATA within the server's windows, waiting for them. False if the
-  // server ended the stream, or gave no window for a second.
+  // server ended the stream, or gave no window for volumes().stall.
   bool SendData(uint32_t stream, std::string_view bytes, bool end = false);
 
   // Sends `count` zeros as DATA, within the server's windows.

@@ -45,6 +45,8 @@ inline constexpr int kStreamsPerConnection = 100;
 struct Volumes {
   std::chrono::seconds longest_attack;
   double slowdown_slack_ms;
+  // A peer gives up where the server takes nothing for so long.
+  std::chrono::seconds stall;
   int calls_at_rest;       // of the honest client, before the attack
   int calls_during_hold;   // of the honest client, while the attack holds on
   int probes_during_hold;  // of each path
@@ -72,9 +74,10 @@ inline constexpr int kConnections = 6;
 
 inline constexpr Volumes kShortForm = {
 
-    .longest_attack = std::chrono::seconds(6),
+    .longest_attack = std::chrono::seconds(4),
     // So few calls that the p99 is the slowest of them.
     .slowdown_slack_ms = 1000,
+    .stall = std::chrono::seconds(1),
     .calls_at_rest = 100,
     .calls_during_hold = 50,
     .probes_during_hold = 3,
@@ -95,11 +98,12 @@ inline constexpr Volumes kShortForm = {
     .large_calls = 60,
     .malformed_calls = 200,
     .slow_connections = 50,
-    .mixture = std::chrono::seconds(4)};
+    .mixture = std::chrono::seconds(3)};
 
 inline constexpr Volumes kFullForm = {
     .longest_attack = std::chrono::seconds(40),
     .slowdown_slack_ms = 50,
+    .stall = std::chrono::seconds(5),
     .calls_at_rest = 1000,
     .calls_during_hold = 1000,
     .probes_during_hold = 10,

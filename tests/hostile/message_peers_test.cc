@@ -96,8 +96,7 @@ void SendAllButTheLastByte(Http2Peer& peer, const Attack& attack) {
       sent += count;
     }
     std::erase_if(parts, [](const Part& part) { return part.left == 0; });
-    // What does not come on for a second is refused.
-    const IsOver late = After(std::chrono::seconds(1));
+    const IsOver late = After(volumes().stall);
     if (sent == 0 && !peer.ReadMoreUntil(late)) return;
   }
 }
