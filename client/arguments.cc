@@ -121,16 +121,16 @@ absl::Status CheckExplain(ExplainCommand& explain, const std::string& images) {
 // As CLI11 wants them: the last first. It takes the next word for the value of
 // --flag=, so that becomes two words.
 std::vector<std::string> Reversed(const std::vector<std::string>& args) {
-  std::vector<std::string> reversed;
-  for (auto arg = args.rbegin(); arg != args.rend(); ++arg) {
-    if (arg->starts_with("--") && arg->ends_with('=')) {
-      reversed.emplace_back();
-      reversed.push_back(arg->substr(0, arg->size() - 1));
+  std::vector<std::string> words;
+  for (const std::string& arg : args) {
+    if (arg.starts_with("--") && arg.ends_with('=')) {
+      words.push_back(arg.substr(0, arg.size() - 1));
+      words.emplace_back();
     } else {
-      reversed.push_back(*arg);
+      words.push_back(arg);
     }
   }
-  return reversed;
+  return {words.rbegin(), words.rend()};
 }
 
 // Of the command that was given; without one, of all commands.

@@ -24,18 +24,18 @@ ModelInfo TenClasses() {
 void MetricsOfRequest(benchmark::State& state) {
   static prometheus::Registry registry;
   static Metrics metrics(&registry, {});
-  static const std::shared_ptr<ModelMetrics> model =
+  static const std::shared_ptr<ModelMetrics> kModel =
       metrics.ForModel(TenClasses());
   constexpr std::chrono::microseconds kStage{100};
   int image = 0;
   for (auto _ : state) {
-    model->OnQueueDepth(1);
+    kModel->OnQueueDepth(1);
     if (++image % kBatch == 0) {
-      model->OnQueueDepth(0);
-      model->OnBatch(kBatch, kStage, BatchObserver::Leaving::kFull);
+      kModel->OnQueueDepth(0);
+      kModel->OnBatch(kBatch, kStage, BatchObserver::Leaving::kFull);
     }
-    model->OnTaken(kStage);
-    model->OnPrediction(image % 10, kStage);
+    kModel->OnTaken(kStage);
+    kModel->OnPrediction(image % 10, kStage);
     metrics.OnRequest(Method::kClassify, absl::StatusCode::kOk, kStage);
   }
   state.SetItemsProcessed(state.iterations());

@@ -29,8 +29,8 @@ Function* NextInLine(const char* name) {
 }  // namespace
 
 extern "C" int connect(int fd, const sockaddr* address, socklen_t size) {
-  static auto* const real = NextInLine<decltype(connect)>("connect");
-  const int result = real(fd, address, size);
+  static auto* const kReal = NextInLine<decltype(connect)>("connect");
+  const int result = kReal(fd, address, size);
   const int error = errno;
   spoil = result != 0 && error == EINPROGRESS &&
           connections_to_spoil.fetch_sub(1) > 0;
@@ -40,8 +40,8 @@ extern "C" int connect(int fd, const sockaddr* address, socklen_t size) {
 
 extern "C" int epoll_ctl(int epoll, int operation, int fd,
                          epoll_event* event) noexcept {
-  static auto* const real = NextInLine<decltype(epoll_ctl)>("epoll_ctl");
-  const int result = real(epoll, operation, fd, event);
+  static auto* const kReal = NextInLine<decltype(epoll_ctl)>("epoll_ctl");
+  const int result = kReal(epoll, operation, fd, event);
   if (spoil) errno = ENOENT;
   spoil = false;
   return result;

@@ -77,9 +77,9 @@ int HttpStatus(const std::string& address, const std::string& path) {
 }
 
 Bystanders::Bystanders(const std::string& grpc_address,
-                       const std::string& http_address)
+                       std::string http_address)
     : stub_(v1::Classifier::NewStub(vit::testing::NewChannel(grpc_address))),
-      http_address_(http_address),
+      http_address_(std::move(http_address)),
       caller_([this](const std::stop_token& stop) { Call(stop); }),
       prober_([this](const std::stop_token& stop) { Probe(stop); }) {}
 

@@ -35,7 +35,7 @@ struct Experience {
 // construction to destruction. Thread-safe.
 class Bystanders {
  public:
-  Bystanders(const std::string& grpc_address, const std::string& http_address);
+  Bystanders(const std::string& grpc_address, std::string http_address);
   ~Bystanders();
 
   Bystanders(const Bystanders&) = delete;

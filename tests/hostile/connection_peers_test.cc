@@ -64,10 +64,12 @@ void BadPrefaces(const Attack& attack) {
       std::string(kPreface) + std::string(5000, '\xff'),
       std::string(kPreface) + Frame(FrameType::kPing, 0, 0, "12345678"),
       std::string(kPreface) + std::string(kPreface),
-      "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+      // The beginning of a TLS handshake.
+      {'\x16', '\x03', '\x01', '\x02', '\0', '\x01', '\0', '\x01', '\xfc',
+       '\x03', '\x03'},
       "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
-      "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n"
-      "HTTP2-Settings: AAMAAABk\r\n\r\n",
+      std::string("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n") +
+          "Connection: Upgrade\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
       "POST /vit.v1.Classifier/Classify HTTP/1.1\r\nHost: a\r\n"
       "Content-Length: 1000000\r\n\r\n" +
           std::string(60000, 'a')};

@@ -172,7 +172,7 @@ void ForbiddenFrames(const Attack& attack) {
       Frame(FrameType::kHeaders, kEndHeaders | 0x20, 3, "\1"),
       Frame(FrameType::kHeaders, 0, 3, headers) + RstStream(3),
       Frame(FrameType::kContinuation, kEndHeaders, 1, headers),
-      Frame(FrameType::kPushPromise, kEndHeaders, 1, "\0\0\0\2" + headers),
+      Frame(FrameType::kPushPromise, kEndHeaders, 1, BigEndian(2, 4) + headers),
       Frame(FrameType::kRstStream, 0, 0, BigEndian(8, 4)),
       Frame(FrameType::kRstStream, 0, 1, "x"),
       Frame(FrameType::kRstStream, 0, 99, BigEndian(8, 4)),

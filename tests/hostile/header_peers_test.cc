@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/hostile/attack.h"
 #include "tests/hostile/http2.h"
 #include "tests/hostile/http2_peer.h"
@@ -113,11 +114,12 @@ void BadHeaderThenLongList(const Attack& attack) {
                        {"grpc-status", "x"},  {"grpc-encoding", "x"}};
   for (const auto& [name, value] : bad) {
     const std::string call = HeaderBlock(GrpcHeaders(kClassify));
-    SendBlock(attack, Literal(name, value) + call + filler);
-    SendBlock(attack, Literal(name, value) + filler);
-    SendBlock(attack, call + Literal(name, value) + filler);
-    SendBlock(attack, IndexedLiteral(name, value) + filler);
-    SendBlock(attack, filler + Literal(name, value) + filler);
+    const std::string literal = Literal(name, value);
+    SendBlock(attack, absl::StrCat(literal, call, filler));
+    SendBlock(attack, absl::StrCat(literal, filler));
+    SendBlock(attack, absl::StrCat(call, literal, filler));
+    SendBlock(attack, absl::StrCat(IndexedLiteral(name, value), filler));
+    SendBlock(attack, absl::StrCat(filler, literal, filler));
   }
   attack.Hold();
 }

@@ -156,13 +156,13 @@ void Garbage(const Attack& attack) {
       "GET /metrics HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
       "PUT /metrics HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
       "PUT /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-      "PUT /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-      "ffffffffffffffff\r\n",
+      ("PUT /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+       "ffffffffffffffff\r\n"),
       "GET /metrics HTTP/1.1\r\nRange: bytes=0-0,1-1,-5,99999999-1\r\n\r\n",
       "GET /../../etc/passwd HTTP/1.1\r\n\r\n",
       "GET /%00%zz%u0000?%=&&= HTTP/1.1\r\n\r\n",
-      "POST /metrics HTTP/1.1\r\nContent-Type: multipart/form-data; "
-      "boundary=b\r\nContent-Length: 20\r\n\r\n--b\r\nContent-Dispositi",
+      ("POST /metrics HTTP/1.1\r\nContent-Type: multipart/form-data; "
+       "boundary=b\r\nContent-Length: 20\r\n\r\n--b\r\nContent-Dispositi"),
       "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"};
   for (const std::string& request : requests) {
     if (attack.Over()) return;
