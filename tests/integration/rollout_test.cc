@@ -174,7 +174,7 @@ class CallLoad {
 // Keeps kInFlight images in flight, on kStreams streams, until it is stopped.
 class StreamLoad {
  public:
-  explicit StreamLoad(const ClientOptions& options) : options_(options) {
+  explicit StreamLoad(ClientOptions options) : options_(std::move(options)) {
     for (int i = 0; i < kStreams; ++i) {
       senders_.emplace_back([this] { Run(); });
     }

@@ -66,11 +66,14 @@ std::vector<std::string> ServerCommand(
     const std::vector<std::string>& flags,
     const std::vector<std::string>& launcher) {
   std::vector<std::string> command = launcher;
-  command.insert(command.end(),
-                 {VIT_BIN_DIR "/vit-server", "--model=" + ModelPath(),
-                  "--address=127.0.0.1:0", "--http_address=127.0.0.1:0",
-                  "--admin_address=127.0.0.1:0", "--debug_address=127.0.0.1:0",
-                  "--lame_duck_seconds=0"});
+  command.emplace_back(VIT_BIN_DIR "/vit-server");
+  command.push_back("--model=" + ModelPath());
+  for (const char* flag :
+       {"--address=127.0.0.1:0", "--http_address=127.0.0.1:0",
+        "--admin_address=127.0.0.1:0", "--debug_address=127.0.0.1:0",
+        "--lame_duck_seconds=0"}) {
+    command.emplace_back(flag);
+  }
   command.insert(command.end(), flags.begin(), flags.end());
   return command;
 }

@@ -46,7 +46,8 @@ inline VitWeights RandomModel(const VitConfig& config, unsigned seed = 1) {
     for (const int64_t extent : spec.shape) size *= extent;
     // Matrices keep the size of what goes through them; vectors add a little.
     const bool is_matrix = spec.shape.size() == 2 || spec.shape.size() == 4;
-    const auto inputs = static_cast<float>(size) / static_cast<float>(spec.shape[0]);
+    const auto inputs =
+        static_cast<float>(size) / static_cast<float>(spec.shape[0]);
     const float scale = is_matrix ? 1.2f / std::sqrt(inputs) : 0.3f;
     const bool is_gain = spec.name.find("norm") != std::string::npos &&
                          spec.name.ends_with("weight");
