@@ -19,9 +19,9 @@
 namespace vit {
 
 // One call of many messages in and out, an image each. Up to kMaxInFlight
-// images of it are queued, computed or answered at a time; then it reads no more
-// until an answer has been written, and gRPC's flow control holds the client
-// back. Answers are written as they come.
+// images of it are queued, computed or answered at a time; then it reads no
+// more until an answer has been written, and gRPC's flow control holds the
+// client back. Answers are written as they come.
 //
 // The stream ends when the client has closed its side, or the server drains,
 // and all that was read is answered.
@@ -67,7 +67,7 @@ class StreamCall final : public CallHandler {
   };
 
   void OnStart() override {
-    deadline_ = service_.Bound(call()->deadline(), call()->received());
+    deadline_ = call()->deadline();
     flow_ = call()->flow();
     Advance([] {});
   }
@@ -103,11 +103,10 @@ class StreamCall final : public CallHandler {
         service_.pick_model(item->codec.model(), item->codec.version());
     if (!picked.ok()) return picked.status();
     item->model = *std::move(picked);
-    absl::StatusOr<Image> image =
-        item->codec.image(item->model->info().image);
+    absl::StatusOr<Image> image = item->codec.image(item->model->info().image);
     if (!image.ok()) return image.status();
     item->image = *image;
-    item->deadline = deadline_;
+    item->deadline = service_.Bound(deadline_, item->arrival);
     item->flow = flow_;
     return item->model->Submit(item);
   }
@@ -126,16 +125,15 @@ class StreamCall final : public CallHandler {
     Answer(item, status.code());
   }
 
-  // Counts the answer and has it written. Any thread, so it only begins a write:
-  // what reads or ends the stream belongs to the loop's thread, which destroys
-  // the call.
+  // Counts the answer and has it written. Any thread, so it only begins a
+  // write: what reads or ends the stream belongs to the loop's thread, which
+  // destroys the call.
   void Answer(Item* item, absl::StatusCode code) {
     service_.metrics->OnRequest(Codec::kMethod, code,
                                 Clock::now() - item->arrival);
     // A wrong image may be large, and the client may take its time to read.
-    item->codec.Release(item->model == nullptr
-                            ? 0
-                            : item->model->info().image.size());
+    item->codec.Release(
+        item->model == nullptr ? 0 : item->model->info().image.size());
     item->model.reset();
     Item* write = nullptr;
     bool more = false;
@@ -187,12 +185,12 @@ class StreamCall final : public CallHandler {
     std::vector<BatchTask*> tasks;
     for (Item& item : items_) tasks.push_back(&item);
     service_.pool->Cancel(tasks);
-    Advance([&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-      client_closed_ = true;
-    });
+    Advance(
+        [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { client_closed_ = true; });
   }
 
-  // Makes a change under the lock and does what it allows. On the loop's thread.
+  // Makes a change under the lock and does what it allows. On the loop's
+  // thread.
   template <typename Change>
   void Advance(Change change) ABSL_LOCKS_EXCLUDED(mutex_) {
     Step step;
@@ -223,7 +221,7 @@ class StreamCall final : public CallHandler {
   }
 
   ServiceContext& service_;
-  Clock::time_point deadline_;
+  Clock::time_point deadline_;  // the client's, of the whole stream
   uint64_t flow_ = 0;
   std::vector<Item> items_;
 
