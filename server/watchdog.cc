@@ -14,6 +14,8 @@ namespace {
 
 constexpr Clock::duration kInterval = std::chrono::milliseconds(50);
 constexpr int kTicksPerLook = 5;
+// A tick that takes longer means that the process was stopped.
+constexpr Clock::duration kLongestTick = std::chrono::seconds(1);
 // Of the budget, before half-sent messages are cut off.
 constexpr int kPressurePart = 4;
 // Of the limit, before the server counts as stalled.
@@ -47,19 +49,21 @@ Watchdog::~Watchdog() {
 }
 
 void Watchdog::Run() {
-  Clock::time_point last_look = Clock::now();
+  Clock::time_point last = Clock::now();
+  Clock::time_point on_time_since = last;
   for (int tick = 1;; ++tick) {
     {
       MutexLock lock(&mutex_);
       if (!stopping_) changed_.WaitUntil(&mutex_, Clock::now() + kInterval);
       if (stopping_) return;
     }
+    // A process that was stopped and goes on has not hung: nobody could do
+    // anything meanwhile, so that time does not count, neither now nor later.
     const Clock::time_point now = Clock::now();
+    if (now - last >= kLongestTick) on_time_since = now;
+    last = now;
     WatchMemory(now);
-    if (tick % kTicksPerLook != 0) continue;
-    // A process that was stopped and goes on has not hung.
-    Look(now, /*trusted=*/now - last_look < 4 * kTicksPerLook * kInterval);
-    last_look = now;
+    if (tick % kTicksPerLook == 0) Look(now, now - on_time_since);
   }
 }
 
@@ -78,7 +82,7 @@ void Watchdog::WatchMemory(Clock::time_point now) {
       static_cast<double>(grown) / (1 << 20), cut));
 }
 
-void Watchdog::Look(Clock::time_point now, bool trusted) {
+void Watchdog::Look(Clock::time_point now, Clock::duration on_time) {
   for (Admission* admission : admissions_) admission->CutOffLate(now);
   Clock::duration lag{0};
   for (EventLoop* loop : loops_) {
@@ -86,10 +90,15 @@ void Watchdog::Look(Clock::time_point now, bool trusted) {
     loop->Ping();
   }
   metrics_->OnHeartbeat(lag, pool_->OldestWait(now));
-  if (limit_ == Clock::duration::zero() || !trusted) return;
+  if (limit_ == Clock::duration::zero()) return;
   const Clock::duration overrun = pool_->LongestOverrun(now);
-  const Clock::duration stuck = std::max(lag, overrun);
-  state_->SetStalled(stuck > limit_ / kStalledPart);
+  const Clock::duration longest = std::max(lag, overrun);
+  const Clock::duration stuck = std::min(longest, on_time);
+  if (stuck > limit_ / kStalledPart) {
+    state_->SetStalled(true);
+  } else if (longest <= limit_ / kStalledPart) {
+    state_->SetStalled(false);
+  }
   if (stuck > limit_ && on_hung_) {
     on_hung_(
         absl::StrFormat("%s for %.0f s, longer than --watchdog_seconds allows",

@@ -52,8 +52,9 @@ class Watchdog {
  private:
   void Run() ABSL_LOCKS_EXCLUDED(mutex_);
   void WatchMemory(Clock::time_point now);
-  // `trusted`: this thread ran on time, so that others had the chance, too.
-  void Look(Clock::time_point now, bool trusted);
+  // `on_time`: how long this thread has run on time, so that others had the
+  // chance, too.
+  void Look(Clock::time_point now, Clock::duration on_time);
 
   const Clock::duration limit_;
   const std::vector<EventLoop*> loops_;

@@ -48,12 +48,20 @@ std::string ServingState::description() const {
   return "";
 }
 
-void ServingState::AddListener(std::function<void()> listener) {
-  listeners_.push_back(std::move(listener));
+int ServingState::AddListener(std::function<void()> listener) {
+  MutexLock lock(&listeners_mutex_);
+  listeners_[next_listener_] = std::move(listener);
+  return next_listener_++;
 }
 
-void ServingState::TellListeners() const {
-  for (const std::function<void()>& listener : listeners_) listener();
+void ServingState::RemoveListener(int listener) {
+  MutexLock lock(&listeners_mutex_);
+  listeners_.erase(listener);
+}
+
+void ServingState::TellListeners() {
+  MutexLock lock(&listeners_mutex_);
+  for (const auto& [number, listener] : listeners_) listener();
 }
 
 }  // namespace vit

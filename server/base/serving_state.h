@@ -2,8 +2,8 @@
 #define MNIST_VIT_SERVER_BASE_SERVING_STATE_H_
 
 #include <functional>
+#include <map>
 #include <string>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "server/base/mutex.h"
@@ -36,16 +36,24 @@ class ServingState {
   std::string description() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Has `listener` called after every change, by the thread that made the
-  // change, without a lock. Before other threads know this object.
-  void AddListener(std::function<void()> listener);
+  // change; until RemoveListener, which the returned number names it to. It may
+  // ask this object, but not change it.
+  int AddListener(std::function<void()> listener)
+      ABSL_LOCKS_EXCLUDED(listeners_mutex_);
+  // Waits for the listener to return, if it is being called.
+  void RemoveListener(int listener) ABSL_LOCKS_EXCLUDED(listeners_mutex_);
 
  private:
-  void TellListeners() const;
+  void TellListeners() ABSL_LOCKS_EXCLUDED(listeners_mutex_);
 
   mutable Mutex mutex_;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kStarting;
   bool stalled_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::function<void()>> listeners_;
+
+  Mutex listeners_mutex_;
+  int next_listener_ ABSL_GUARDED_BY(listeners_mutex_) = 0;
+  std::map<int, std::function<void()>> listeners_
+      ABSL_GUARDED_BY(listeners_mutex_);
 };
 
 }  // namespace vit

@@ -93,8 +93,12 @@ absl::Status Call::Start() {
 absl::Status Call::TakePlaceOfMethod() {
   if (method_->max_calls == 0) return absl::OkStatus();
   std::atomic<size_t>& calls = shared_->limited.at(method_);
-  holds_method_place_ = true;
-  if (++calls <= method_->max_calls) return absl::OkStatus();
+  if (++calls <= method_->max_calls) {
+    holds_method_place_ = true;
+    return absl::OkStatus();
+  }
+  // A refused call that its client is slow to notice takes no place.
+  --calls;
   observer().OnRefused(Rule::kMethodBusy);
   return absl::ResourceExhaustedError(
       absl::StrCat("all ", method_->max_calls, " places for calls of ",

@@ -46,6 +46,11 @@ class HealthService::WatchHandler final : public CallHandler {
  public:
   WatchHandler(HealthService* health, Call* call)
       : CallHandler(call), health_(health) {}
+  // Its call may have been finished without it, because memory ran out.
+  ~WatchHandler() override {
+    MutexLock lock(&health_->mutex_);
+    health_->watching_.erase(this);
+  }
 
   ~WatchHandler() override {
     MutexLock lock(&health_->mutex_);
@@ -115,9 +120,11 @@ class HealthService::WatchHandler final : public CallHandler {
 
 HealthService::HealthService(ServingState* state,
                              std::set<std::string> services)
-    : state_(state), services_(std::move(services)) {
-  state->AddListener([this] { TellWatchers(); });
-}
+    : state_(state),
+      services_(std::move(services)),
+      listener_(state->AddListener([this] { TellWatchers(); })) {}
+
+HealthService::~HealthService() { state_->RemoveListener(listener_); }
 
 void HealthService::AddMethods(MethodTable* methods) {
   (*methods)["/grpc.health.v1.Health/Check"] = {

@@ -21,6 +21,10 @@ class HealthService {
  public:
   // Knows these services, by their full names. `state` outlives it.
   HealthService(ServingState* state, std::set<std::string> services);
+  ~HealthService();
+
+  HealthService(const HealthService&) = delete;
+  HealthService& operator=(const HealthService&) = delete;
 
   // Its methods; the service outlives their calls.
   void AddMethods(MethodTable* methods);
@@ -33,10 +37,11 @@ class HealthService {
   Status Of(const std::string& service) const;
   void TellWatchers() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  const ServingState* const state_;
+  ServingState* const state_;
   const std::set<std::string> services_;
   Mutex mutex_;
   std::set<WatchHandler*> watching_ ABSL_GUARDED_BY(mutex_);
+  const int listener_;  // last: it is told as soon as it is added
 };
 
 }  // namespace vit

@@ -67,7 +67,7 @@ class StreamCall final : public CallHandler {
   };
 
   void OnStart() override {
-    deadline_ = service_.Bound(call()->deadline(), call()->received());
+    deadline_ = call()->deadline();
     flow_ = call()->flow();
     Advance([] {});
   }
@@ -106,7 +106,7 @@ class StreamCall final : public CallHandler {
     absl::StatusOr<Image> image = item->codec.image(item->model->info().image);
     if (!image.ok()) return image.status();
     item->image = *image;
-    item->deadline = deadline_;
+    item->deadline = service_.Bound(deadline_, item->arrival);
     item->flow = flow_;
     return item->model->Submit(item);
   }
@@ -221,7 +221,7 @@ class StreamCall final : public CallHandler {
   }
 
   ServiceContext& service_;
-  Clock::time_point deadline_;
+  Clock::time_point deadline_;  // the client's, of the whole stream
   uint64_t flow_ = 0;
   std::vector<Item> items_;
 

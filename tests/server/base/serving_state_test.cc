@@ -64,5 +64,16 @@ TEST(ServingStateTest, ListenersLearnOfChangesAndOfNothingElse) {
   EXPECT_EQ(told, 2);
 }
 
+TEST(ServingStateTest, AListenerThatWasRemovedIsNotTold) {
+  ServingState state;
+  int kept = 0;
+  int removed = 0;
+  state.AddListener([&] { ++kept; });
+  state.RemoveListener(state.AddListener([&] { ++removed; }));
+  state.Advance(Phase::kServing);
+  EXPECT_EQ(kept, 1);
+  EXPECT_EQ(removed, 0);
+}
+
 }  // namespace
 }  // namespace vit

@@ -181,13 +181,13 @@ TEST_F(HttpServerTest, RefusesWhatIsMalformed) {
            "GET /hello HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n",
            "POST /echo HTTP/1.0\r\nContent-Length: x\r\n\r\n",
            "POST /echo HTTP/1.0\r\nContent-Length: -1\r\n\r\n",
-           "POST /echo HTTP/1.0\r\nContent-Length: 1\r\n"
-           "Content-Length: 2\r\n\r\n",
-           "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n"
-           "Transfer-Encoding: chunked\r\n\r\n",
+           ("POST /echo HTTP/1.0\r\nContent-Length: 1\r\n"
+            "Content-Length: 2\r\n\r\n"),
+           ("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n"),
            "POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
-           "POST /echo HTTP/1.1\r\nHost: a\r\n"
-           "Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+           ("POST /echo HTTP/1.1\r\nHost: a\r\n"
+            "Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
        }) {
     EXPECT_THAT(AnswerTo(text),
                 AllOf(StartsWith("HTTP/1.1 400 "), HasSubstr("close"),

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/server/options/parse.h"
 
 // What must hold for every option, whichever there are.
@@ -165,13 +166,13 @@ TEST_P(EveryOptionTest, RefusesWhatIsJustOutsideAndTellsTheSource) {
     wrong = {GetParam().form == OptionForm::kAddressOrOff ? "x" : ""};
   }
   for (const std::string& value : wrong) {
-    const std::string reason =
-        ": expected " + ExpectedValue(GetParam()) + ", found '" + value + "'";
-    EXPECT_EQ(Parse({"--" + name_ + "=" + value}).status().message(),
-              "flag --" + name_ + reason);
+    const std::string reason = absl::StrCat(
+        ": expected ", ExpectedValue(GetParam()), ", found '", value, "'");
+    EXPECT_EQ(Parse({absl::StrCat("--", name_, "=", value)}).status().message(),
+              absl::StrCat("flag --", name_, reason));
     const std::string variable = VariableName(name_);
     EXPECT_EQ(Parse({}, {{variable, value}}).status().message(),
-              "variable " + variable + reason);
+              absl::StrCat("variable ", variable, reason));
   }
 }
 
