@@ -52,11 +52,6 @@ class HealthService::WatchHandler final : public CallHandler {
     health_->watching_.erase(this);
   }
 
-  ~WatchHandler() override {
-    MutexLock lock(&health_->mutex_);
-    health_->watching_.erase(this);
-  }
-
   // Under the service's lock.
   void Tell() {
     if (writing_ || finished_) return;

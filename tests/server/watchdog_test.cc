@@ -11,6 +11,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -100,7 +101,10 @@ class WatchdogTest : public ::testing::Test {
   Metrics metrics_{&registry_, {{"version", "test"}}};
   WorkerPool pool_{1, 8};
   std::shared_ptr<ModelQueue> queue_ =
-      ModelQueue::Create(&pool_, {.policy = {.max_batch_size = 8}},
+      ModelQueue::Create(&pool_,
+                         {.policy = {.max_batch_size = 8},
+                          .durations = {},
+                          .info = std::nullopt},
                          testing::FakeClassifiers(control_, 1), nullptr);
   grpc::ServerBuilder builder_;
   EventLoop loop_{builder_.AddCompletionQueue()};

@@ -108,7 +108,7 @@ TEST_F(ProbesTest, ReadyWhileTheStateIs) {
               AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("stalled")));
   state_.Advance(ServingState::Phase::kDraining);
   EXPECT_THAT(Answer("GET /readyz"),
-              AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("draining")));
+              AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("shutting down")));
 }
 
 TEST_F(ProbesTest, MetricsHoldTheRegistryAndTheProcess) {
