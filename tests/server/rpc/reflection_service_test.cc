@@ -85,7 +85,8 @@ TYPED_TEST(ReflectionServiceTest, OneStreamAnswersOneRequestAfterAnother) {
     services.push_back(service.name());
   }
   EXPECT_THAT(services,
-              ElementsAre("vit.v1.Classifier", "grpc.health.v1.Health"));
+              ElementsAre("vit.v1.Classifier", "vit.v1.Models",
+                          "grpc.health.v1.Health"));
 
   for (const char* symbol : {"vit.v1.Classifier", "vit.v1.Classifier.Classify",
                              "vit.v1.ClassifyRequest"}) {
