@@ -12,7 +12,8 @@ COPY proto proto
 COPY model model
 COPY server server
 COPY client client
-RUN cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DVIT_BUILD_TESTS=OFF -DVIT_BUILD_BENCHMARKS=OFF \
+# A newer compiler may warn of more: that is no reason to have no image.
+RUN cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DVIT_BUILD_TESTS=OFF -DVIT_BUILD_BENCHMARKS=OFF -DVIT_WERROR=OFF \
     && cmake --build build
 
 COPY scripts/image-root scripts/
