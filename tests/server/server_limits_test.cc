@@ -17,7 +17,6 @@ namespace {
 
 using testing::FakeImage;
 using ::testing::HasSubstr;
-using ::testing::Not;
 using testing::RawStream;
 
 class ServerLimitsTest : public testing::ServerFixture {};
