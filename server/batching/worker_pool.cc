@@ -72,25 +72,34 @@ void WorkerPool::Work() {
 }
 
 Slot* WorkerPool::Next(Slot* done) {
-  std::shared_ptr<ModelQueue> released;  // ends after the lock
+  if (done != nullptr) {
+    // Ends after the lock, but before this thread waits: it may be the last to
+    // hold a retired model.
+    std::shared_ptr<ModelQueue> released;
+    MutexLock lock(&mutex_);
+    const Clock::time_point now = Clock::now();
+    released = GiveBack(done, now);
+    if (Slot* slot = TakeBatch(Choose(now), now); slot != nullptr) return slot;
+  }
   MutexLock lock(&mutex_);
-  Clock::time_point now = Clock::now();
-  if (done != nullptr) released = GiveBack(done, now);
   while (waiting_ > 0 || !draining_) {
+    const Clock::time_point now = Clock::now();
     const Choice choice = free_.empty() ? Choice{} : Choose(now);
-    if (choice.take > 0) {
-      Slot* slot = TakeSlot(choice.queue, now);
-      MoveFromQueue(choice, slot);
-      return slot;
-    }
+    if (Slot* slot = TakeBatch(choice, now); slot != nullptr) return slot;
     if (choice.wake_at == Clock::time_point::max()) {
       changed_.Wait(&mutex_);
     } else {
       changed_.WaitUntil(&mutex_, choice.wake_at);
     }
-    now = Clock::now();
   }
   return nullptr;
+}
+
+Slot* WorkerPool::TakeBatch(const Choice& choice, Clock::time_point now) {
+  if (choice.take == 0) return nullptr;
+  Slot* slot = TakeSlot(choice.queue, now);
+  MoveFromQueue(choice, slot);
+  return slot;
 }
 
 WorkerPool::Choice WorkerPool::Choose(Clock::time_point now) const {

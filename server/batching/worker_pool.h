@@ -118,6 +118,9 @@ class WorkerPool {
   Slot* Next(Slot* done) ABSL_LOCKS_EXCLUDED(mutex_);
   Choice Choose(Clock::time_point now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The batch that was chosen; null if none was.
+  Slot* TakeBatch(const Choice& choice, Clock::time_point now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes a free slot for an empty batch of this queue.
   Slot* TakeSlot(ModelQueue* queue, Clock::time_point now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -215,8 +215,8 @@ TEST(OverloadTest, BeyondItsCapacityTheServerAnswersOrRejectsEarly) {
   constexpr int kCalls = 100;
   constexpr int kImages = 64;
   ServerProcess server({"--workers=1", "--max_batch_size=8",
-                        "--max_queue_size=10000",
-                        "--max_images_per_call=10000"});
+                        "--max_queue_size=10000", "--max_images_per_call=800",
+                        "--memory_budget_mb=2000"});
   ASSERT_TRUE(server.ready());
   const std::chrono::milliseconds timeout =
       LearnedDuration(server, 8, kCalls * kImages / 20);

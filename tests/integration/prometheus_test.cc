@@ -195,7 +195,7 @@ TEST_F(PrometheusTest, EveryMetricIsThereBeforeTheFirstCall) {
         R"(vit_predictions_total{label="9"})"}) {
     EXPECT_EQ(server_.Metric(series), 0) << series;
   }
-  EXPECT_EQ(server_.Metric(R"(vit_model_info{name="mnist-vit",version="1"})"),
+  EXPECT_EQ(server_.Metric(R"(vit_model_info{model="mnist-vit",version="1"})"),
             1);
   EXPECT_THAT(server_.HttpGet("/metrics").body, HasSubstr("vit_build_info{"));
   for (const std::string series :
