@@ -44,6 +44,7 @@ inline constexpr int kStreamsPerConnection = 100;
 // their name says otherwise.
 struct Volumes {
   std::chrono::seconds longest_attack;
+  bool judges_latency;
   double slowdown_slack_ms;
   // A peer gives up where the server takes nothing for so long.
   std::chrono::seconds stall;
@@ -75,6 +76,7 @@ inline constexpr int kConnections = 6;
 inline constexpr Volumes kShortForm = {
 
     .longest_attack = std::chrono::seconds(4),
+    .judges_latency = false,
     // So few calls that the p99 is the slowest of them.
     .slowdown_slack_ms = 1000,
     .stall = std::chrono::seconds(1),
@@ -102,6 +104,7 @@ inline constexpr Volumes kShortForm = {
 
 inline constexpr Volumes kFullForm = {
     .longest_attack = std::chrono::seconds(40),
+    .judges_latency = true,
     .slowdown_slack_ms = 50,
     .stall = std::chrono::seconds(5),
     .calls_at_rest = 1000,

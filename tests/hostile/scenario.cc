@@ -150,8 +150,11 @@ void ExpectUnharmed(const HostileReport& report, const Situation& situation) {
   EXPECT_LE(report.peak_threads, kMostThreads);
   EXPECT_GT(report.during.calls, 0);
   EXPECT_EQ(report.during.call_errors, 0) << report.during.first_call_error;
-  EXPECT_LE(report.during.P99Ms(), kMostSlowdown * report.at_rest.P99Ms() +
-                                       volumes().slowdown_slack_ms);
+  // The short form runs on busy machines, where a time proves nothing.
+  if (volumes().judges_latency) {
+    EXPECT_LE(report.during.P99Ms(), kMostSlowdown * report.at_rest.P99Ms() +
+                                         volumes().slowdown_slack_ms);
+  }
   if (!situation.no_probes) {
     EXPECT_GT(report.during.probes, 0);
     EXPECT_EQ(report.during.probe_errors, 0) << report.during.first_probe_error;
