@@ -135,7 +135,8 @@ void Server::StartWatchdog() {
   watchdog_ = std::make_unique<Watchdog>(
       std::chrono::seconds(options_.watchdog_seconds), std::move(loops),
       parts_.pool, std::move(admissions), parts_.state, parts_.metrics,
-      parts_.own_memory, parts_.budget.total(), parts_.on_hung);
+      parts_.own_memory, parts_.budget.total(), parts_.on_hung,
+      &public_->acceptor());
 }
 
 Server::~Server() { Drain(); }

@@ -27,7 +27,7 @@ Watchdog::Watchdog(Clock::duration limit, std::vector<EventLoop*> loops,
                    WorkerPool* pool, std::vector<Admission*> admissions,
                    ServingState* state, Metrics* metrics,
                    const OwnMemory* own_memory, int64_t budget_bytes,
-                   OnHung on_hung)
+                   OnHung on_hung, ConnectionAcceptor* acceptor)
     : limit_(limit),
       loops_(std::move(loops)),
       pool_(pool),
@@ -37,6 +37,7 @@ Watchdog::Watchdog(Clock::duration limit, std::vector<EventLoop*> loops,
       own_memory_(own_memory),
       budget_bytes_(budget_bytes),
       on_hung_(std::move(on_hung)),
+      acceptor_(acceptor),
       thread_([this] { Run(); }) {}
 
 Watchdog::~Watchdog() {
@@ -73,6 +74,10 @@ void Watchdog::WatchMemory(Clock::time_point now) {
   size_t cut = 0;
   for (Admission* admission : admissions_) {
     cut += admission->RelievePressure(now);
+  }
+  // What grows on is no message: headers without end, perhaps.
+  if (acceptor_ != nullptr && grown > budget_bytes_ * 2 / 5) {
+    acceptor_->RelievePressure();
   }
   // Otherwise what was freed would count as pressure again.
   malloc_trim(0);

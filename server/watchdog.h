@@ -14,6 +14,7 @@
 #include "server/batching/worker_pool.h"
 #include "server/limits/memory_budget.h"
 #include "server/rpc/admission.h"
+#include "server/rpc/connection_acceptor.h"
 #include "server/rpc/event_loop.h"
 #include "server/telemetry/metrics.h"
 
@@ -43,7 +44,8 @@ class Watchdog {
   Watchdog(Clock::duration limit, std::vector<EventLoop*> loops,
            WorkerPool* pool, std::vector<Admission*> admissions,
            ServingState* state, Metrics* metrics, const OwnMemory* own_memory,
-           int64_t budget_bytes, OnHung on_hung);
+           int64_t budget_bytes, OnHung on_hung,
+           ConnectionAcceptor* acceptor = nullptr);
   ~Watchdog();
 
   Watchdog(const Watchdog&) = delete;
@@ -65,6 +67,7 @@ class Watchdog {
   const OwnMemory* const own_memory_;
   const int64_t budget_bytes_;
   const OnHung on_hung_;
+  ConnectionAcceptor* const acceptor_;  // may be null
 
   Mutex mutex_;
   CondVar changed_;

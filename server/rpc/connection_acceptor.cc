@@ -12,12 +12,15 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 namespace vit {
 namespace {
 
 constexpr int kAcceptedAtOnce = 64;
+// What a connection sends before it counts as one that fills memory, in bytes.
+constexpr uint64_t kMuch = 256 << 10;
 constexpr Clock::duration kSilent = std::chrono::seconds(1);
 // How long to wait for a descriptor to become free.
 constexpr int kPauseMilliseconds = 100;
@@ -30,6 +33,20 @@ Clock::duration Silence(int descriptor, Clock::time_point accepted) {
     return std::chrono::milliseconds(info.tcpi_last_data_recv);
   }
   return Clock::now() - accepted;  // a Unix socket
+}
+
+// Zero for a Unix socket. The C library's tcp_info ends before the kernel's
+// tcpi_bytes_received, which is at this place (linux/tcp.h).
+uint64_t BytesReceived(int descriptor) {
+  constexpr size_t kPlace = 128;
+  std::array<char, kPlace + sizeof(uint64_t)> info{};
+  socklen_t size = info.size();
+  uint64_t received = 0;
+  if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, info.data(), &size) == 0 &&
+      size == info.size()) {
+    std::memcpy(&received, info.data() + kPlace, sizeof(received));
+  }
+  return received;
 }
 
 // What epoll reports: a number of its own, because a descriptor's number is
@@ -87,6 +104,11 @@ void ConnectionAcceptor::StopAccepting() {
   Wake();
 }
 
+void ConnectionAcceptor::RelievePressure() {
+  pressed_.store(true);
+  Wake();
+}
+
 void ConnectionAcceptor::Wake() {
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t written =
@@ -108,6 +130,7 @@ void ConnectionAcceptor::Run() {
         uint64_t value = 0;
         [[maybe_unused]] const ssize_t got =
             read(wake_.get(), &value, sizeof(value));
+        if (pressed_.exchange(false)) EndBusiest();
         if (!accepting_.load())
           const FileDescriptor closed(listener_.Release());
       } else if (id == kListenerId) {
@@ -175,6 +198,23 @@ bool ConnectionAcceptor::MakeRoom() {
   shutdown(silent->second.duplicate.get(), SHUT_RDWR);
   Forget(silent->first);
   return true;
+}
+
+void ConnectionAcceptor::EndBusiest() {
+  uint64_t most = kMuch;
+  auto busiest = connections_.end();
+  for (auto i = connections_.begin(); i != connections_.end(); ++i) {
+    const uint64_t received = BytesReceived(i->second.duplicate.get());
+    const uint64_t since =
+        received - std::exchange(i->second.received, received);
+    if (since <= most) continue;
+    most = since;
+    busiest = i;
+  }
+  if (busiest == connections_.end()) return;
+  observer_->OnRefused(RpcObserver::Rule::kMemoryPressure);
+  shutdown(busiest->second.duplicate.get(), SHUT_RDWR);
+  Forget(busiest->first);
 }
 
 void ConnectionAcceptor::Forget(uint64_t id) {

@@ -54,6 +54,10 @@ class ConnectionAcceptor {
   void Start(
       std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> to_grpc);
 
+  // Memory runs short: ends the connection that has sent most since this was
+  // last asked for. Thread-safe.
+  void RelievePressure();
+
   // Takes no more connections; those that are open go on. Thread-safe.
   void StopAccepting();
 
@@ -61,6 +65,7 @@ class ConnectionAcceptor {
   struct Connection {
     FileDescriptor duplicate;
     Clock::time_point accepted;
+    uint64_t received = 0;  // bytes, when pressure was last relieved
   };
 
   ConnectionAcceptor(ListeningSocket listener, size_t max_connections,
@@ -72,6 +77,7 @@ class ConnectionAcceptor {
   // Ends the connection that has been silent longest; false if none has been
   // for long enough.
   bool MakeRoom();
+  void EndBusiest();
   void Forget(uint64_t id);
   void Wake();
 
@@ -82,6 +88,7 @@ class ConnectionAcceptor {
   FileDescriptor wake_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> to_grpc_;
   std::atomic<bool> accepting_{true};
+  std::atomic<bool> pressed_{false};
   std::atomic<bool> stopping_{false};
   std::thread thread_;
   // The thread's.

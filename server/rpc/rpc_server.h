@@ -58,6 +58,7 @@ class RpcServer {
   // Where it listens, as it was given, with the port that was picked.
   const std::string& address() const { return acceptor_->address(); }
   Admission& admission() { return admission_; }
+  ConnectionAcceptor& acceptor() { return *acceptor_; }
   std::vector<EventLoop*> loops() const;
 
   // Accepts no more connections and calls, and finishes the accepted calls.
