@@ -100,12 +100,10 @@ class WatchdogTest : public ::testing::Test {
   prometheus::Registry registry_;
   Metrics metrics_{&registry_, {{"version", "test"}}};
   WorkerPool pool_{1, 8};
-  std::shared_ptr<ModelQueue> queue_ =
-      ModelQueue::Create(&pool_,
-                         {.policy = {.max_batch_size = 8},
-                          .durations = {},
-                          .info = std::nullopt},
-                         testing::FakeClassifiers(control_, 1), nullptr);
+  std::shared_ptr<ModelQueue> queue_ = ModelQueue::Create(
+      &pool_,
+      {.policy = {.max_batch_size = 8}, .durations = {}, .info = std::nullopt},
+      testing::FakeClassifiers(control_, 1), nullptr);
   grpc::ServerBuilder builder_;
   EventLoop loop_{builder_.AddCompletionQueue()};
   OwnMemory own_memory_;

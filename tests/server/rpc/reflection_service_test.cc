@@ -84,9 +84,8 @@ TYPED_TEST(ReflectionServiceTest, OneStreamAnswersOneRequestAfterAnother) {
   for (const auto& service : response.list_services_response().service()) {
     services.push_back(service.name());
   }
-  EXPECT_THAT(services,
-              ElementsAre("vit.v1.Classifier", "vit.v1.Models",
-                          "grpc.health.v1.Health"));
+  EXPECT_THAT(services, ElementsAre("vit.v1.Classifier", "vit.v1.Models",
+                                    "grpc.health.v1.Health"));
 
   for (const char* symbol : {"vit.v1.Classifier", "vit.v1.Classifier.Classify",
                              "vit.v1.ClassifyRequest"}) {
