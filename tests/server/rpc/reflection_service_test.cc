@@ -84,9 +84,8 @@ TYPED_TEST(ReflectionServiceTest, OneStreamAnswersOneRequestAfterAnother) {
   for (const auto& service : response.list_services_response().service()) {
     services.push_back(service.name());
   }
-  EXPECT_THAT(services,
-              ElementsAre("vit.v1.Classifier", "vit.v1.Models",
-                          "grpc.health.v1.Health"));
+  EXPECT_THAT(services, ElementsAre("vit.v1.Classifier", "vit.v1.Models",
+                                    "grpc.health.v1.Health"));
 
   for (const char* symbol : {"vit.v1.Classifier", "vit.v1.Classifier.Classify",
                              "vit.v1.ClassifyRequest"}) {
@@ -162,10 +161,12 @@ TYPED_TEST(ReflectionServiceTest, StreamsNeedNoThreadsAndEndWithTheServer) {
 // A pool of descriptors that has a database behind it remembers every name that
 // it did not find.
 TYPED_TEST(ReflectionServiceTest, UnknownNamesAreNotRemembered) {
-  this->StartServer();
+  // For messages of 32 kB.
+  this->options_.max_images_per_call = 1000;
+  this->StartServer(/*max_queue_size=*/1000);
   RawStream stream(this->channel_, TypeParam::kMethod);
-  constexpr int kNames = 1000;
-  constexpr size_t kBytes = 2048;
+  constexpr int kNames = 50;
+  constexpr size_t kBytes = 20'000;
   size_t before = 0;
   for (int i = 0; i < 2 * kNames; ++i) {
     if (i == kNames) before = mallinfo2().uordblks;
