@@ -60,16 +60,21 @@ TEST_F(ServerLimitsTest, AStreamWhoseAnswersAreNotReadIsCutOff) {
 TEST_F(ServerLimitsTest, TheDefaultDeadlineIsThatOfEachMessageOfAStream) {
   options_.default_deadline_ms = 400;
   StartServer();
-  RawStream stream(channel_, "/vit.v1.Classifier/ClassifyStream");
+  grpc::ClientContext context;  // without a deadline
+  const auto stream = stub_->ClassifyStream(&context);
   v1::ClassifyStreamRequest request;
   request.set_image(FakeImage(5));
+  v1::ClassifyStreamResponse answer;
   const Clock::time_point late = Clock::now() + std::chrono::milliseconds(450);
-  do {
-    ASSERT_TRUE(stream.Send(request));
-    const auto answer = stream.Read<v1::ClassifyStreamResponse>();
-    ASSERT_TRUE(answer.has_value());
-    EXPECT_EQ(answer->response().label(), 5) << answer->error().message();
-  } while (Clock::now() < late);
+  bool is_late = false;
+  while (!is_late) {
+    is_late = Clock::now() >= late;
+    ASSERT_TRUE(stream->Write(request));
+    ASSERT_TRUE(stream->Read(&answer));
+  }
+  EXPECT_EQ(answer.response().label(), 5) << answer.error().message();
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
 }
 
 }  // namespace
