@@ -55,8 +55,8 @@ void SetFile(const FileDescriptor* file, const std::string& wanted,
 }
 
 template <typename Request, typename Response>
-void SetExtensions(const DescriptorPool* pool, const Request& request,
-                   Response* response) {
+void SetExtensions(const Request& request, Response* response) {
+  const DescriptorPool* pool = DescriptorPool::generated_pool();
   const std::string& name = request.all_extension_numbers_of_type();
   const auto* type = pool->FindMessageTypeByName(name);
   if (type == nullptr) {
@@ -73,9 +73,9 @@ void SetExtensions(const DescriptorPool* pool, const Request& request,
 }
 
 template <typename Request, typename Response>
-void Answer(const std::vector<std::string>& services,
-            const DescriptorPool* pool, const Request& request,
+void Answer(const std::vector<std::string>& services, const Request& request,
             Response* response) {
+  const DescriptorPool* pool = DescriptorPool::generated_pool();
   response->set_valid_host(request.host());
   *response->mutable_original_request() = request;
   switch (request.message_request_case()) {
@@ -103,23 +103,11 @@ void Answer(const std::vector<std::string>& services,
                      wanted.containing_type(), response);
     }
     case Request::kAllExtensionNumbersOfType:
-      return SetExtensions(pool, request, response);
+      return SetExtensions(request, response);
     default:
       return SetError(absl::StatusCode::kInvalidArgument,
                       "expected one of the requests, found none", response);
   }
-}
-
-// Copies the file and those that it imports to `pool`, which it may have been
-// copied to before.
-void CopyFile(const FileDescriptor* file, DescriptorPool* pool) {
-  if (pool->FindFileByName(file->name()) != nullptr) return;
-  for (int i = 0; i < file->dependency_count(); ++i) {
-    CopyFile(file->dependency(i), pool);
-  }
-  google::protobuf::FileDescriptorProto proto;
-  file->CopyTo(&proto);
-  pool->BuildFile(proto);
 }
 
 }  // namespace
@@ -139,8 +127,7 @@ class ReflectionService::Handler final : public CallHandler {
       return call()->Finish(s);
     }
     Response response;
-    Answer(reflection_->services_, reflection_->pool_.get(), request,
-           &response);
+    Answer(reflection_->services_, request, &response);
     writing_ = true;
     call()->Write(SerializeMessage(response), /*more=*/false);
   }
@@ -168,20 +155,7 @@ class ReflectionService::Handler final : public CallHandler {
 };
 
 ReflectionService::ReflectionService(std::vector<std::string> services)
-    : services_(std::move(services)),
-      pool_(std::make_unique<DescriptorPool>()) {
-  for (const std::string& service : services_) {
-    const auto* found =
-        DescriptorPool::generated_pool()->FindServiceByName(service);
-    if (found != nullptr) CopyFile(found->file(), pool_.get());
-  }
-  namespace v1 = grpc::reflection::v1;
-  namespace v1alpha = grpc::reflection::v1alpha;
-  CopyFile(v1::ServerReflectionRequest::descriptor()->file(), pool_.get());
-  CopyFile(v1alpha::ServerReflectionRequest::descriptor()->file(), pool_.get());
-}
-
-ReflectionService::~ReflectionService() = default;
+    : services_(std::move(services)) {}
 
 void ReflectionService::AddMethods(MethodTable* methods) {
   namespace v1 = grpc::reflection::v1;

@@ -1,15 +1,10 @@
 #ifndef MNIST_VIT_SERVER_RPC_REFLECTION_SERVICE_H_
 #define MNIST_VIT_SERVER_RPC_REFLECTION_SERVICE_H_
 
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "server/rpc/call.h"
-
-namespace google::protobuf {
-class DescriptorPool;
-}  // namespace google::protobuf
 
 namespace vit {
 
@@ -18,10 +13,9 @@ namespace vit {
 // has a thread for each stream. Thread-safe.
 class ReflectionService {
  public:
-  // Lists these services, by their full names. Describes the files that they
-  // and reflection itself are in, and all that those import.
+  // Describes these services, by their full names, and all that is compiled
+  // into the program.
   explicit ReflectionService(std::vector<std::string> services);
-  ~ReflectionService();
 
   // Its methods; the service outlives their calls.
   void AddMethods(MethodTable* methods);
@@ -31,9 +25,6 @@ class ReflectionService {
   class Handler;
 
   const std::vector<std::string> services_;
-  // Not the program's own pool, which would remember every unknown name that a
-  // peer ever asks it for.
-  const std::unique_ptr<google::protobuf::DescriptorPool> pool_;
 };
 
 }  // namespace vit

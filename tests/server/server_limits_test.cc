@@ -2,9 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include <atomic>
 #include <chrono>
-#include <memory>
 #include <string>
 #include <thread>
 
@@ -36,21 +34,25 @@ TEST_F(ServerLimitsTest, ACallThatNeverSendsItsMessageIsCutOff) {
 TEST_F(ServerLimitsTest, AStreamWhoseAnswersAreNotReadIsCutOff) {
   options_.write_timeout_seconds = 1;
   StartServer();
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() +
-                       std::chrono::seconds(30));
-  const auto stream = stub_->ClassifyStream(&context);
+  // Few answers fit into a window that does not grow.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 512);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  RawStream stream(
+      grpc::CreateCustomChannel(server_->address(),
+                                grpc::InsecureChannelCredentials(), arguments),
+      "/vit.v1.Classifier/ClassifyStream");
   v1::ClassifyStreamRequest request;
   request.set_image(FakeImage(1));
-  // The server soon reads no more, until it ends the stream.
-  while (stream->Write(request)) {
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(stream.Send(request));
+  while (Metrics().find("vit_refused_total{rule=\"write_timeout\"} 1") ==
+         std::string::npos) {
+    std::this_thread::yield();
   }
-  v1::ClassifyStreamResponse response;
-  while (stream->Read(&response)) {
+  while (stream.Read<v1::ClassifyStreamResponse>().has_value()) {
   }
-  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_THAT(Metrics(),
-              HasSubstr("vit_refused_total{rule=\"write_timeout\"} 1"));
+  EXPECT_EQ(stream.Finish().error_code(), grpc::StatusCode::CANCELLED);
   v1::ClassifyResponse answer;
   EXPECT_TRUE(Classify(3, &answer).ok());
 }
@@ -58,16 +60,21 @@ TEST_F(ServerLimitsTest, AStreamWhoseAnswersAreNotReadIsCutOff) {
 TEST_F(ServerLimitsTest, TheDefaultDeadlineIsThatOfEachMessageOfAStream) {
   options_.default_deadline_ms = 400;
   StartServer();
-  RawStream stream(channel_, "/vit.v1.Classifier/ClassifyStream");
+  grpc::ClientContext context;  // without a deadline
+  const auto stream = stub_->ClassifyStream(&context);
   v1::ClassifyStreamRequest request;
   request.set_image(FakeImage(5));
+  v1::ClassifyStreamResponse answer;
   const Clock::time_point late = Clock::now() + std::chrono::milliseconds(450);
-  do {
-    ASSERT_TRUE(stream.Send(request));
-    const auto answer = stream.Read<v1::ClassifyStreamResponse>();
-    ASSERT_TRUE(answer.has_value());
-    EXPECT_EQ(answer->response().label(), 5) << answer->error().message();
-  } while (Clock::now() < late);
+  bool is_late = false;
+  while (!is_late) {
+    is_late = Clock::now() >= late;
+    ASSERT_TRUE(stream->Write(request));
+    ASSERT_TRUE(stream->Read(&answer));
+  }
+  EXPECT_EQ(answer.response().label(), 5) << answer.error().message();
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
 }
 
 }  // namespace

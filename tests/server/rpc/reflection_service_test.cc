@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <google/protobuf/descriptor.pb.h>
-#include <malloc.h>
 
 #include <filesystem>
 #include <iterator>
@@ -156,28 +155,6 @@ TYPED_TEST(ReflectionServiceTest, StreamsNeedNoThreadsAndEndWithTheServer) {
   for (const auto& stream : streams) {
     EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
   }
-}
-
-// A pool of descriptors that has a database behind it remembers every name that
-// it did not find.
-TYPED_TEST(ReflectionServiceTest, UnknownNamesAreNotRemembered) {
-  this->StartServer();
-  RawStream stream(this->channel_, TypeParam::kMethod);
-  constexpr int kNames = 1000;
-  constexpr size_t kBytes = 2048;
-  size_t before = 0;
-  for (int i = 0; i < 2 * kNames; ++i) {
-    if (i == kNames) before = mallinfo2().uordblks;
-    typename TypeParam::Request request;
-    const std::string name = std::to_string(i) + std::string(kBytes, 'x');
-    if (i % 2 == 0) {
-      request.set_file_containing_symbol(name);
-    } else {
-      request.set_file_by_filename(name);
-    }
-    this->Ask(stream, request);
-  }
-  EXPECT_LT(mallinfo2().uordblks, before + kNames * kBytes / 2);
 }
 
 }  // namespace
