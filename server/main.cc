@@ -45,7 +45,9 @@ void LogChoices(const ServerOptions& options, int workers) {
 }
 
 void EndHungServer(const std::string& what) {
-  Log(absl::StrCat("error: ", what, ": ending, so that another can start"));
+  const std::string message =
+      absl::StrCat(what, ": ending, so that another can start");
+  Log({.severity = Severity::kError, .message = message});
   std::_Exit(kExitHung);
 }
 
@@ -57,8 +59,9 @@ void WarnOfPlainText(const ServerOptions& options) {
       address.starts_with("unix:") || address.starts_with("127.") ||
       address.starts_with("localhost:") || address.starts_with("[::1]:");
   if (is_local || !options.tls_certificate.empty()) return;
-  Log(absl::StrCat("warning: gRPC on ", address,
-                   " is plain text; --tls_certificate encrypts it"));
+  const std::string message = absl::StrCat(
+      "gRPC on ", address, " is plain text; --tls_certificate encrypts it");
+  Log({.severity = Severity::kWarning, .message = message});
 }
 
 int WorkersOf(const ServerOptions& options) {
@@ -184,11 +187,14 @@ int Main(int argc, char** argv) {
   if (status.ok() && !parsed->text.empty()) {
     std::fputs(parsed->text.c_str(), stdout);
   } else if (status.ok()) {
+    SetLogForm(parsed->options.log_format == "json" ? LogForm::kJson
+                                                    : LogForm::kText);
     status = parsed->check_config ? CheckModels(parsed->options)
                                   : Serve(parsed->options, &signals);
   }
   if (status.ok()) return EXIT_SUCCESS;
-  Log(absl::StrCat("error: ", std::string(status.message())));
+  const std::string message(status.message());
+  Log({.severity = Severity::kError, .message = message});
   return EXIT_FAILURE;
 }
 

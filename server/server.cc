@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "server/rpc/credentials.h"
 #include "server/services/classifier_service.h"
+#include "server/telemetry/log.h"
 
 namespace vit {
 namespace {
@@ -58,6 +62,16 @@ RpcServerOptions PublicOptions(const ServerOptions& options,
       .keepalive_seconds = options.keepalive_seconds};
 }
 
+void LogTokens(const absl::StatusOr<size_t>& tokens) {
+  if (tokens.ok()) {
+    return Log(absl::StrCat("tokens read again: ", *tokens));
+  }
+  const std::string message =
+      absl::StrCat(std::string(tokens.status().message()),
+                   "; the tokens of before stay in use");
+  Log({.severity = Severity::kWarning, .message = message});
+}
+
 }  // namespace
 
 Server::Server(const ServerOptions& options, ServerParts parts)
@@ -69,6 +83,8 @@ Server::Server(const ServerOptions& options, ServerParts parts)
   service_.pick_model = parts_.pick_model;
   service_.pool = parts_.pool;
   service_.metrics = parts_.metrics;
+  service_.slow_requests = std::make_unique<SlowRequestLog>(
+      std::chrono::milliseconds(options.slow_request_ms));
   service_.max_images_per_call = options.max_images_per_call;
   service_.default_deadline =
       std::chrono::milliseconds(options.default_deadline_ms);
@@ -99,13 +115,28 @@ absl::Status Server::StartPublic() {
   AddModelsMethods(parts_.list_models, &methods);
   health_.AddMethods(&methods);
   if (options_.reflection) reflection_.AddMethods(&methods);
+  if (absl::Status status = ReadTokens(methods); !status.ok()) return status;
   RpcServerOptions rpc_options =
       PublicOptions(options_, parts_.budget, parts_.pool->workers());
   rpc_options.credentials = *credentials;
+  rpc_options.authenticator = authenticator_.get();
   auto server = RpcServer::Start(rpc_options, std::move(methods), parts_.state,
                                  parts_.metrics);
   if (!server.ok()) return server.status();
   public_ = *std::move(server);
+  return absl::OkStatus();
+}
+
+absl::Status Server::ReadTokens(const MethodTable& methods) {
+  if (options_.tokens.empty()) return absl::OkStatus();
+  std::set<std::string> names;  // without the service's
+  for (const auto& [name, method] : methods) {
+    if (!method.without_token) names.insert(name.substr(name.rfind('/') + 1));
+  }
+  auto authenticator =
+      Authenticator::Open(options_.tokens, names, parts_.metrics, LogTokens);
+  if (!authenticator.ok()) return authenticator.status();
+  authenticator_ = *std::move(authenticator);
   return absl::OkStatus();
 }
 

@@ -10,6 +10,7 @@
 #include "server/limits/memory_budget.h"
 #include "server/models/model_repository.h"
 #include "server/options/options.h"
+#include "server/rpc/authenticator.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/reflection_service.h"
 #include "server/rpc/rpc_server.h"
@@ -42,7 +43,8 @@ struct ServerParts {
 class Server {
  public:
   // Starts to serve, and moves the state on to serving. Unavailable if an
-  // address cannot be listened on.
+  // address cannot be listened on; InvalidArgument or NotFound if a file of a
+  // certificate or of tokens cannot be used.
   static absl::StatusOr<std::unique_ptr<Server>> Start(
       const ServerOptions& options, ServerParts parts);
 
@@ -75,6 +77,7 @@ class Server {
   Server(const ServerOptions& options, ServerParts parts);
 
   absl::Status StartPublic();
+  absl::Status ReadTokens(const MethodTable& methods);
   absl::Status StartAdmin();
   void StartWatchdog();
 
@@ -85,6 +88,7 @@ class Server {
   ReflectionService reflection_;
   ReflectionService admin_reflection_;
   NullRpcObserver not_counted_;
+  std::unique_ptr<Authenticator> authenticator_;
   std::unique_ptr<RpcServer> public_;
   std::unique_ptr<RpcServer> admin_;
   std::unique_ptr<Watchdog> watchdog_;

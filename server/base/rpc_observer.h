@@ -15,6 +15,8 @@ class RpcObserver {
     kNotServing,       // the server is shutting down
     kUnknownMethod,    // no service of ours
     kUnauthenticated,  // no token, or one that is not known
+    kForbidden,        // the token is not for this method
+    kRateLimit,        // the token was used too often
     kTooManyCalls,     // all places for calls are taken
     kTooManyStreams,   // all places for streams are taken
     kMethodBusy,       // the method has a limit of its own, such as Explain
@@ -26,7 +28,7 @@ class RpcObserver {
     kConnectionLimit,  // a connection was closed at once
     kMemoryPressure,   // cut off because memory ran short
   };
-  static constexpr size_t kRules = 13;
+  static constexpr size_t kRules = 15;
 
   virtual ~RpcObserver() = default;
   virtual void OnRefused(Rule rule) = 0;

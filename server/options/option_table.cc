@@ -11,6 +11,7 @@ constexpr int kMaxSeconds = 86'400;
 constexpr int kMaxMilliseconds = 86'400'000;
 
 constexpr const char* kPrecisions[] = {"auto", "f32", "bf16", "int8"};
+constexpr const char* kLogFormats[] = {"text", "json"};
 
 constexpr OptionSpec Text(const char* name, std::string ServerOptions::* member,
                           Form form, const char* unit, const char* help) {
@@ -159,13 +160,25 @@ constexpr OptionSpec kSecurityOptions[] = {
          "The certificate's private key, PEM."),
     Text("tls_client_ca", &ServerOptions::tls_client_ca, Form::kAnyText, "FILE",
          "The authority, PEM, that must have signed each client's certificate. "
-         "Only with tls_certificate. Empty: clients need no certificate.")};
+         "Only with tls_certificate. Empty: clients need no certificate."),
+    Text(
+        "tokens", &ServerOptions::tokens, Form::kAnyText, "FILE",
+        "Who may call at address: a line NAME SHA256 [rate=CALLS_PER_SECOND] "
+        "[methods=METHOD,METHOD] for each token, with the token's digest. Read "
+        "again when it changes. Empty: calls need no token.")};
+
+constexpr OptionSpec kLogOptions[] = {
+    Choice("log_format", &ServerOptions::log_format, kLogFormats,
+           "Form of the log's lines."),
+    Integer("slow_request_ms", &ServerOptions::slow_request_ms, 0,
+            kMaxMilliseconds, "MILLISECONDS",
+            "Requests that take longer are logged. 0: off.")};
 
 constexpr OptionGroup kGroups[] = {
     {"Models", kModelOptions},       {"Addresses", kAddressOptions},
     {"Work", kWorkOptions},          {"Connections", kConnectionOptions},
     {"Deadlines", kDeadlineOptions}, {"Shutdown and watchdog", kLifeOptions},
-    {"Security", kSecurityOptions}};
+    {"Security", kSecurityOptions},  {"Logs", kLogOptions}};
 
 }  // namespace
 

@@ -67,6 +67,11 @@ struct ServerOptions {
   std::string tls_certificate;
   std::string tls_key;
   std::string tls_client_ca;
+  std::string tokens;
+
+  // Logs.
+  std::string log_format = "text";  // text or json
+  int slow_request_ms = 1000;       // 0: off
 };
 
 // What the command line asks for.

@@ -2,12 +2,14 @@
 
 #include <chrono>
 #include <exception>
+#include <iterator>
 #include <new>
 #include <string_view>
 #include <utility>
 
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
+#include "server/rpc/request_id.h"
 #include "server/rpc/status.h"
 
 namespace vit {
@@ -82,6 +84,7 @@ absl::Status Call::Start() {
   }
   method_ = &found->second;
   Identify();
+  if (absl::Status status = Authenticate(); !status.ok()) return status;
   const absl::Status status = shared_->admission->Enter(
       this, method_->is_stream, received_, method_->while_draining);
   if (!status.ok()) return status;
@@ -170,6 +173,41 @@ void Call::Identify() {
                         client.starts_with("ipv6:%5B::1%5D");
   if (!is_local) client = client.substr(0, client.rfind(':'));
   flow_ = absl::HashOf(client);
+  request_id_ = ValidRequestId(Header(kRequestIdHeader));
+  if (!request_id_.empty()) {
+    context_.AddTrailingMetadata(kRequestIdHeader, std::string(request_id_));
+  }
 }
+
+absl::Status Call::Authenticate() {
+  if (shared_->authenticator == nullptr || method_->without_token) {
+    return absl::OkStatus();
+  }
+  absl::StatusOr<Caller> caller = shared_->authenticator->Check(
+      Header("authorization"), context_.method(), received_);
+  if (!caller.ok()) return caller.status();
+  flow_ = caller->flow;
+  client_ = std::move(caller->name);
+  return absl::OkStatus();
+}
+
+// gRPC makes the map when it is asked for the first time: on the loop's thread,
+// by Identify. From then on any thread may look.
+std::string_view Call::Header(const char* name) {
+  const auto [first, end] = context_.client_metadata().equal_range(name);
+  if (first == end || std::next(first) != end) return {};
+  return {first->second.data(), first->second.size()};
+}
+
+std::string Call::RequestId() {
+  if (!request_id_.empty()) return std::string(request_id_);
+  std::call_once(made_up_once_, [this] {
+    made_up_request_id_ = NewRequestId();
+    context_.AddTrailingMetadata(kRequestIdHeader, made_up_request_id_);
+  });
+  return made_up_request_id_;
+}
+
+std::string_view Call::TraceId() { return TraceIdOf(Header("traceparent")); }
 
 }  // namespace vit

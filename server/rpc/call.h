@@ -9,12 +9,15 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 
 #include "absl/status/status.h"
 #include "server/base/clock.h"
 #include "server/rpc/admission.h"
+#include "server/rpc/authenticator.h"
 #include "server/rpc/event_loop.h"
 
 namespace vit {
@@ -60,6 +63,8 @@ struct RpcMethod {
   size_t max_calls = 0;
   // Answered also while the server drains, such as a health check.
   bool while_draining = false;
+  // Answered also if tokens are asked for and there is none.
+  bool without_token = false;
 };
 
 // All methods, by "/package.Service/Method".
@@ -70,6 +75,7 @@ struct CallContext {
   grpc::AsyncGenericService* service = nullptr;
   Admission* admission = nullptr;
   RpcObserver* observer = nullptr;
+  Authenticator* authenticator = nullptr;  // null: calls need no token
   MethodTable methods;
   // Calls under way, of those methods that have a limit.
   std::unordered_map<const RpcMethod*, std::atomic<size_t>> limited;
@@ -118,9 +124,19 @@ class Call final : private AdmittedCall {
   Clock::time_point received() const { return received_; }
   // Its deadline; time_point::max() if it has none.
   Clock::time_point deadline() const;
-  // The same for all calls of one client, and most often for no others: of a
-  // local client, its connection; of another, its address.
+  // The same for all calls of one client, and most often for no others: of one
+  // with a token, the token; of a local one, its connection; of another, its
+  // address.
   uint64_t flow() const { return flow_; }
+  // The name of the client's token; empty if it needed none.
+  const std::string& client() const { return client_; }
+  // What the client calls the request (x-request-id), or else a name that is
+  // made up here, the same each time. The trailers tell the client. Any thread,
+  // before the call is finished.
+  std::string RequestId();
+  // Of the client's traceparent (W3C), 32 hexadecimal digits; empty if it sent
+  // none that is valid.
+  std::string_view TraceId();
   EventLoop* loop() const { return loop_; }
   RpcObserver& observer() const { return *shared_->observer; }
   grpc::ServerContext& context() { return context_; }
@@ -157,8 +173,12 @@ class Call final : private AdmittedCall {
   void OnFinished(bool /*ok*/) {}
   void OnDrainAlarm(bool ok);
 
-  // Who calls.
+  // Who calls, so far as the connection and the headers tell.
   void Identify();
+  // Asks for a token, if one is needed.
+  absl::Status Authenticate();
+  // The value of a header that is there once; else empty.
+  std::string_view Header(const char* name);
   // Lets the call in and gives it a handler; or says why not.
   absl::Status Start();
   absl::Status TakePlaceOfMethod();
@@ -176,6 +196,10 @@ class Call final : private AdmittedCall {
   const RpcMethod* method_ = nullptr;
   bool holds_method_place_ = false;
   uint64_t flow_ = 0;
+  std::string client_;
+  std::string_view request_id_;  // the client's; empty if it sent none
+  std::once_flag made_up_once_;
+  std::string made_up_request_id_;
   Clock::time_point received_;
   std::unique_ptr<CallHandler> handler_;
   grpc::ByteBuffer message_;

@@ -127,13 +127,15 @@ void HealthService::AddMethods(MethodTable* methods) {
           [this](Call* call) {
             return std::make_unique<CheckHandler>(this, call);
           },
-      .while_draining = true};
+      .while_draining = true,
+      .without_token = true};
   (*methods)["/grpc.health.v1.Health/Watch"] = {
       .new_handler =
           [this](Call* call) {
             return std::make_unique<WatchHandler>(this, call);
           },
-      .is_stream = true};
+      .is_stream = true,
+      .without_token = true};
 }
 
 void HealthService::TellWatchers() {

@@ -71,6 +71,7 @@ RpcServer::RpcServer(const RpcServerOptions& options, MethodTable methods,
   calls_.service = &generic_;
   calls_.admission = &admission_;
   calls_.observer = observer;
+  calls_.authenticator = options.authenticator;
   calls_.methods = std::move(methods);
   for (const auto& [name, method] : calls_.methods) {
     if (method.max_calls > 0) calls_.limited[&method] = 0;

@@ -14,6 +14,7 @@
 #include "server/base/rpc_observer.h"
 #include "server/base/serving_state.h"
 #include "server/rpc/admission.h"
+#include "server/rpc/authenticator.h"
 #include "server/rpc/call.h"
 #include "server/rpc/connection_acceptor.h"
 #include "server/rpc/event_loop.h"
@@ -24,6 +25,8 @@ struct RpcServerOptions {
   std::string address;
   std::shared_ptr<grpc::ServerCredentials> credentials =
       grpc::InsecureServerCredentials();
+  // Outlives the server; null: calls need no token.
+  Authenticator* authenticator = nullptr;
   size_t loops = 1;
   size_t max_connections = 16;
   int max_calls_per_connection = 100;

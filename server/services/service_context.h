@@ -12,6 +12,7 @@
 #include "server/batching/worker_pool.h"
 #include "server/services/arrival_burst.h"
 #include "server/telemetry/metrics.h"
+#include "server/telemetry/slow_request_log.h"
 
 namespace vit {
 
@@ -26,6 +27,8 @@ struct ServiceContext {
   PickModel pick_model;
   WorkerPool* pool = nullptr;
   Metrics* metrics = nullptr;
+  // Null: no request is slow.
+  std::unique_ptr<SlowRequestLog> slow_requests;
   int max_images_per_call = 256;
   // For calls without a deadline; and the most that any may have. Zero: none.
   Clock::duration default_deadline{0};

@@ -15,6 +15,7 @@
 #include "server/rpc/message.h"
 #include "server/services/request.h"
 #include "server/services/service_context.h"
+#include "server/services/slow_request.h"
 
 namespace vit {
 
@@ -90,7 +91,7 @@ class StreamCall final : public CallHandler {
     const absl::Status status = Submit(item, bytes);
     if (status.ok()) return;
     item->codec.SetError(status);
-    Answer(item, status.code());
+    Answer(item, status.code(), /*timing=*/{});
   }
 
   absl::Status Submit(Item* item, grpc::ByteBuffer& message) {
@@ -122,15 +123,15 @@ class StreamCall final : public CallHandler {
       });
     }
     if (!status.ok()) item->codec.SetError(status);
-    Answer(item, status.code());
+    Answer(item, status.code(), timing);
   }
 
   // Counts the answer and has it written. Any thread, so it only begins a
   // write: what reads or ends the stream belongs to the loop's thread, which
   // destroys the call.
-  void Answer(Item* item, absl::StatusCode code) {
-    service_.metrics->OnRequest(Codec::kMethod, code,
-                                Clock::now() - item->arrival);
+  void Answer(Item* item, absl::StatusCode code, const TaskTiming& timing) {
+    OnAnswered(service_, Codec::kMethod, code, timing,
+               Clock::now() - item->arrival, call());
     // A wrong image may be large, and the client may take its time to read.
     item->codec.Release(
         item->model == nullptr ? 0 : item->model->info().image.size());

@@ -16,6 +16,7 @@
 #include "server/rpc/message.h"
 #include "server/services/request.h"
 #include "server/services/service_context.h"
+#include "server/services/slow_request.h"
 
 namespace vit {
 
@@ -157,18 +158,19 @@ class UnaryJob final : public CallHandler {
       MutexLock lock(&mutex_);
       result = first_error_;
     }
-    End(result);
+    End(result, timing);
   }
 
-  // The last use of the call.
-  void End(absl::Status status) {
+  // The last use of the call. `timing` is that of the last image, if any was
+  // submitted.
+  void End(absl::Status status, const TaskTiming& timing = {}) {
     grpc::ByteBuffer answer;
     if (status.ok()) {
       status =
           WithinMemory([&] { answer = SerializeMessage(codec_.response()); });
     }
-    service_.metrics->OnRequest(Codec::kMethod, status.code(),
-                                Clock::now() - call()->received());
+    OnAnswered(service_, Codec::kMethod, status.code(), timing,
+               Clock::now() - call()->received(), call());
     // The client may take its time to read the answer.
     codec_.Release();
     if (status.ok()) {

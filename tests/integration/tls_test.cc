@@ -127,5 +127,19 @@ TEST_F(TlsTest, AKeyOfAnotherCertificateIsNamed) {
   EXPECT_THAT(server.output(), HasSubstr(Key("other") + ": expected"));
 }
 
+TEST_F(TlsTest, AFileThatCannotBeReadIsNamed) {
+  MakeCertificate("server");
+  const std::string none = folder_.File("none");
+  for (const std::vector<std::string>& flags :
+       {std::vector{"--tls_certificate=" + none, "--tls_key=" + Key("server")},
+        {"--tls_certificate=" + Certificate("server"), "--tls_key=" + none},
+        {"--tls_certificate=" + Certificate("server"),
+         "--tls_key=" + Key("server"), "--tls_client_ca=" + none}}) {
+    ChildProcess server(ServerCommand(flags));
+    EXPECT_EQ(server.Wait(), 1);
+    EXPECT_THAT(server.output(), HasSubstr("error: " + none + ": expected"));
+  }
+}
+
 }  // namespace
 }  // namespace vit

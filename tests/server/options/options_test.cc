@@ -204,8 +204,8 @@ TEST(OptionsTest, HelpWinsOverEverything) {
 TEST(OptionsTest, HelpIsGroupedAndAtMostEightyColumnsWide) {
   const std::string help = testing::Help();
   for (const char* part :
-       {"\nModels\n", "\nSecurity\n", "--config=FILE", "--check_config",
-        "--version", "\n  --max_batch_size=IMAGES\n"}) {
+       {"\nModels\n", "\nSecurity\n", "\nLogs\n", "--config=FILE",
+        "--check_config", "--version", "\n  --max_batch_size=IMAGES\n"}) {
     EXPECT_THAT(help, HasSubstr(part));
   }
   std::istringstream lines(help);

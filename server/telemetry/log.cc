@@ -1,0 +1,134 @@
+#include "server/telemetry/log.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <climits>
+#include <cstdio>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "server/telemetry/json_text.h"
+
+namespace vit {
+namespace {
+
+std::atomic<LogForm> log_form{LogForm::kText};
+
+absl::string_view View(std::string_view text) {
+  return {text.data(), text.size()};
+}
+
+// Before the message; information is what is expected, so it has none.
+const char* Prefix(Severity severity) {
+  switch (severity) {
+    case Severity::kInfo:
+      return "";
+    case Severity::kWarning:
+      return "warning: ";
+    case Severity::kError:
+      return "error: ";
+  }
+  return "";
+}
+
+const char* JsonName(Severity severity) {
+  switch (severity) {
+    case Severity::kInfo:
+      return "INFO";
+    case Severity::kWarning:
+      return "WARNING";
+    case Severity::kError:
+      return "ERROR";
+  }
+  return "";
+}
+
+// In quotes if a reader could not tell where it ends.
+void AppendText(std::string_view value, std::string* line) {
+  const std::string escaped = absl::Utf8SafeCEscape(View(value));
+  const bool plain = !value.empty() && escaped == value &&
+                     value.find_first_of(" =") == std::string_view::npos;
+  absl::StrAppend(line, plain ? "" : "\"", escaped, plain ? "" : "\"");
+}
+
+struct AppendTextValue {
+  void operator()(std::string_view value) const { AppendText(value, line); }
+  void operator()(int64_t value) const { absl::StrAppend(line, value); }
+  void operator()(double value) const { absl::StrAppend(line, value); }
+  std::string* line;
+};
+
+struct AppendJsonValue {
+  void operator()(std::string_view value) const {
+    AppendJsonString(value, line);
+  }
+  void operator()(int64_t value) const { absl::StrAppend(line, value); }
+  void operator()(double value) const { absl::StrAppend(line, value); }
+  std::string* line;
+};
+
+std::string FormatText(const LogEntry& entry) {
+  std::string line = absl::StrCat(Prefix(entry.severity), View(entry.message));
+  if (!entry.fields.empty()) line += ':';
+  for (const LogField& field : entry.fields) {
+    absl::StrAppend(&line, " ", View(field.name), "=");
+    std::visit(AppendTextValue{&line}, field.value);
+  }
+  return line + "\n";
+}
+
+std::string FormatJson(std::chrono::system_clock::time_point time,
+                       const LogEntry& entry) {
+  std::string line = absl::StrCat(
+      "{\"time\":\"",
+      absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", absl::FromChrono(time),
+                       absl::UTCTimeZone()),
+      "\",\"severity\":\"", JsonName(entry.severity), "\",\"message\":");
+  AppendJsonString(entry.message, &line);
+  for (const LogField& field : entry.fields) {
+    line += ',';
+    AppendJsonString(field.name, &line);
+    line += ':';
+    std::visit(AppendJsonValue{&line}, field.value);
+  }
+  return line + "}\n";
+}
+
+std::string FormatNow(const LogEntry& entry) {
+  return FormatLog(log_form.load(std::memory_order_relaxed),
+                   std::chrono::system_clock::now(), entry);
+}
+
+}  // namespace
+
+std::string FormatLog(LogForm form, std::chrono::system_clock::time_point time,
+                      const LogEntry& entry) {
+  return form == LogForm::kJson ? FormatJson(time, entry) : FormatText(entry);
+}
+
+void SetLogForm(LogForm form) { log_form.store(form); }
+
+void Log(const LogEntry& entry) {
+  const std::string line = FormatNow(entry);
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+void Log(std::string_view message) { Log({.message = message}); }
+
+bool LogUnlessBlocked(const LogEntry& entry) {
+  const std::string line = FormatNow(entry);
+  // A pipe that can be written to takes PIPE_BUF bytes.
+  pollfd output = {.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+  if (line.size() > PIPE_BUF || poll(&output, 1, 0) != 1 ||
+      (output.revents & POLLOUT) == 0) {
+    return false;
+  }
+  std::fwrite(line.data(), 1, line.size(), stderr);
+  return true;
+}
+
+}  // namespace vit

@@ -1,0 +1,120 @@
+#include "server/telemetry/log.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <string>
+
+#include "server/telemetry/json_text.h"
+
+namespace vit {
+namespace {
+
+constexpr std::chrono::system_clock::time_point kTime{
+    std::chrono::microseconds(1'709'208'000'000'001)};
+
+std::string Json(std::string_view text) {
+  std::string json;
+  AppendJsonString(text, &json);
+  return json;
+}
+
+TEST(LogTest, TextIsTheMessageAfterAWordForItsSeverity) {
+  const auto text = [](Severity severity) {
+    return FormatLog(LogForm::kText, kTime,
+                     {.severity = severity, .message = "all done"});
+  };
+  EXPECT_EQ(text(Severity::kInfo), "all done\n");
+  EXPECT_EQ(text(Severity::kWarning), "warning: all done\n");
+  EXPECT_EQ(text(Severity::kError), "error: all done\n");
+}
+
+TEST(LogTest, FieldsOfTextAreInQuotesWhereTheirEndWouldBeUnclear) {
+  const LogField fields[] = {{"name", "plain"}, {"id", "a b\n\"c\""},
+                             {"none", ""},      {"sum", "a=b"},
+                             {"count", 3},      {"seconds", 0.25}};
+  EXPECT_EQ(
+      FormatLog(LogForm::kText, kTime, {.message = "slow", .fields = fields}),
+      "slow: name=plain id=\"a b\\n\\\"c\\\"\" none=\"\" sum=\"a=b\" "
+      "count=3 seconds=0.25\n");
+}
+
+TEST(LogTest, JsonIsOneObjectALine) {
+  const LogField fields[] = {
+      {"id", "a \"b\""}, {"count", -3}, {"seconds", 0.25}};
+  EXPECT_EQ(FormatLog(LogForm::kJson, kTime,
+                      {.severity = Severity::kWarning,
+                       .message = "limits:\nmany",
+                       .fields = fields}),
+            "{\"time\":\"2024-02-29T12:00:00.000001Z\",\"severity\":\"WARNING\""
+            ",\"message\":\"limits:\\nmany\",\"id\":\"a \\\"b\\\"\","
+            "\"count\":-3,\"seconds\":0.25}\n");
+}
+
+TEST(LogTest, TheFormIsChosenForAllLines) {
+  ::testing::internal::CaptureStderr();
+  Log("one");
+  SetLogForm(LogForm::kJson);
+  Log("two");
+  SetLogForm(LogForm::kText);
+  const std::string lines = ::testing::internal::GetCapturedStderr();
+  EXPECT_THAT(lines, ::testing::StartsWith("one\n{\"time\":\"20"));
+  EXPECT_THAT(lines, ::testing::HasSubstr(
+                         "\"severity\":\"INFO\",\"message\":\"two\"}\n"));
+}
+
+TEST(LogTest, NothingWaitsForAReaderWhoDoesNotRead) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe2(ends.data(), O_NONBLOCK), 0);
+  const std::string bytes(4096, 'x');
+  while (write(ends[1], bytes.data(), bytes.size()) > 0) {
+  }
+  // As a log is: writing to it waits.
+  ASSERT_EQ(fcntl(ends[1], F_SETFL, 0), 0);
+  const int before = dup(STDERR_FILENO);
+  dup2(ends[1], STDERR_FILENO);
+  const bool full = LogUnlessBlocked({.message = "line"});
+  std::string read_bytes(1 << 16, '\0');
+  while (read(ends[0], read_bytes.data(), read_bytes.size()) > 0) {
+  }
+  const bool empty = LogUnlessBlocked({.message = "line"});
+  const bool too_long = LogUnlessBlocked({.message = bytes});
+  const ssize_t count = read(ends[0], read_bytes.data(), read_bytes.size());
+  dup2(before, STDERR_FILENO);
+  for (const int end : {ends[0], ends[1], before}) close(end);
+  EXPECT_FALSE(full);
+  EXPECT_TRUE(empty);
+  EXPECT_FALSE(too_long);
+  EXPECT_EQ(read_bytes.substr(0, static_cast<size_t>(count)), "line\n");
+}
+
+TEST(JsonTextTest, EscapesWhatJsonAsksFor) {
+  EXPECT_EQ(Json("a\"b\\c"), "\"a\\\"b\\\\c\"");
+  EXPECT_EQ(Json(std::string("\n\t\x1f\x7f\0", 5)),
+            "\"\\n\\u0009\\u001f\\u007f\\u0000\"");
+}
+
+TEST(JsonTextTest, KeepsUtf8) {
+  for (const std::string text : {"\xC2\x80", "\xE2\x82\xAC", "\xED\x9F\xBF",
+                                 "\xF0\x9F\x98\x80", "\xF4\x8F\xBF\xBF"}) {
+    EXPECT_EQ(Json(text), "\"" + text + "\"");
+  }
+}
+
+TEST(JsonTextTest, ReplacesWhatIsNotUtf8) {
+  const std::string one = "\xEF\xBF\xBD";
+  EXPECT_EQ(Json("a\x80z"), "\"a" + one + "z\"");
+  EXPECT_EQ(Json("\xE2\x82"), "\"" + one + one + "\"");  // cut off
+  EXPECT_EQ(Json("\xC0\xAF"), "\"" + one + one + "\"");  // too long
+  EXPECT_EQ(Json("\xE0\x80\x80"), "\"" + one + one + one + "\"");
+  EXPECT_EQ(Json("\xED\xA0\x80"), "\"" + one + one + one + "\"");  // surrogate
+  EXPECT_EQ(Json("\xF4\x90\x80\x80"),
+            "\"" + one + one + one + one + "\"");  // beyond U+10FFFF
+  EXPECT_EQ(Json("\xE2\x82\x22"), "\"" + one + one + "\\\"\"");
+}
+
+}  // namespace
+}  // namespace vit
