@@ -12,12 +12,14 @@
 namespace vit {
 namespace {
 
-constexpr Clock::duration kInterval = std::chrono::milliseconds(50);
-constexpr int kTicksPerLook = 5;
+constexpr Clock::duration kInterval = std::chrono::milliseconds(20);
+constexpr int kTicksPerLook = 12;
 // A tick that takes longer means that the process was stopped.
 constexpr Clock::duration kLongestTick = std::chrono::seconds(1);
-// Of the budget, before half-sent messages are cut off.
-constexpr int kPressurePart = 4;
+// By how much of the budget the process has grown, in percent, when half-sent
+// messages are cut off, and when connections are ended.
+constexpr int kCutOffPercent = 20;
+constexpr int kEndPercent = 30;
 // Of the limit, before the server counts as stalled.
 constexpr int kStalledPart = 3;
 
@@ -70,14 +72,16 @@ void Watchdog::Run() {
 
 void Watchdog::WatchMemory(Clock::time_point now) {
   const int64_t grown = ResidentMemory() - own_memory_->bytes();
-  if (grown < budget_bytes_ / kPressurePart) return;
+  if (grown < budget_bytes_ * kCutOffPercent / 100) return;
+  // What grows on is no message: headers without end, perhaps.
+  if (acceptor_ != nullptr && grown > budget_bytes_ * kEndPercent / 100) {
+    acceptor_->RelievePressure();
+  }
+  // What a loop had no time to read is not half sent.
+  const Clock::time_point loops_were_at = now - LoopLag();
   size_t cut = 0;
   for (Admission* admission : admissions_) {
-    cut += admission->RelievePressure(now);
-  }
-  // What grows on is no message: headers without end, perhaps.
-  if (acceptor_ != nullptr && grown > budget_bytes_ * 2 / 5) {
-    acceptor_->RelievePressure();
+    cut += admission->RelievePressure(loops_were_at);
   }
   // Otherwise what was freed would count as pressure again.
   malloc_trim(0);
@@ -87,13 +91,18 @@ void Watchdog::WatchMemory(Clock::time_point now) {
       static_cast<double>(grown) / (1 << 20), cut));
 }
 
-void Watchdog::Look(Clock::time_point now, Clock::duration on_time) {
-  for (Admission* admission : admissions_) admission->CutOffLate(now);
+Clock::duration Watchdog::LoopLag() const {
   Clock::duration lag{0};
   for (EventLoop* loop : loops_) {
     lag = std::max(lag, loop->Lag());
     loop->Ping();
   }
+  return lag;
+}
+
+void Watchdog::Look(Clock::time_point now, Clock::duration on_time) {
+  for (Admission* admission : admissions_) admission->CutOffLate(now);
+  const Clock::duration lag = LoopLag();
   metrics_->OnHeartbeat(lag, pool_->OldestWait(now));
   if (limit_ == Clock::duration::zero()) return;
   const Clock::duration overrun = pool_->LongestOverrun(now);

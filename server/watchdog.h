@@ -23,18 +23,20 @@ namespace vit {
 // What to do about a server that has hung for too long, and how.
 using OnHung = std::function<void(const std::string& what)>;
 
-// A thread that looks after the others twenty times a second. It cuts off calls
-// that keep the server waiting too long, and exports how the server does.
+// A thread that looks after the others. It cuts off calls that keep the server
+// waiting too long, and exports how the server does.
 //
 // gRPC 1.51 reads a message of any size that a peer announces, and only then
-// looks at its limit. So when the process has grown by a quarter of what the
-// budget allows, the watchdog cuts off half-sent messages at once
-// (Admission::RelievePressure) and gives the memory back to the system.
-// If an
-// event loop does not answer, or a worker does not finish a batch that should
-// be done long since, the server is not ready any more, so that balancers look
-// away; if that lasts, `on_hung` ends it, so that whoever started it starts
-// another.
+// looks at its limit. So fifty times a second the watchdog looks at the
+// process's memory. If that has grown by a fifth of what the budget allows, it
+// cuts off half-sent messages (Admission::RelievePressure) and gives the memory
+// back to the system. If it has grown by three tenths, it ends the connections
+// that send most (ConnectionAcceptor::RelievePressure).
+//
+// If an event loop does not answer, or a worker does not finish a batch that
+// should be done long since, the server is not ready any more, so that
+// balancers look away. If that lasts, `on_hung` ends it, so that whoever
+// started it starts another.
 //
 // Everything that it is given outlives it.
 class Watchdog {
@@ -54,6 +56,8 @@ class Watchdog {
  private:
   void Run() ABSL_LOCKS_EXCLUDED(mutex_);
   void WatchMemory(Clock::time_point now);
+  // How long the slowest loop takes to answer. Asks all of them again.
+  Clock::duration LoopLag() const;
   // `on_time`: how long this thread has run on time, so that others had the
   // chance, too.
   void Look(Clock::time_point now, Clock::duration on_time);

@@ -67,10 +67,14 @@ bool Admission::MakeRoom(const AdmittedCall& newcomer, bool is_stream,
 
 bool Admission::CutOffOfLargest(const AdmittedCall& newcomer, bool is_stream,
                                 std::initializer_list<Phase> phases) {
-  const auto& places = places_[is_stream ? 1 : 0];
-  const auto largest = std::max_element(places.begin(), places.end());
-  if (*largest <= places[newcomer.connection_ % kConnections] + 1) return false;
-  const size_t connection = largest - places.begin();
+  std::array<uint32_t, kConnections> calls{};
+  for (const Phase phase : phases) {
+    const auto& by_connection = ListOf(phase, is_stream).by_connection;
+    for (size_t i = 0; i < kConnections; ++i) calls[i] += by_connection[i];
+  }
+  const auto largest = std::max_element(calls.begin(), calls.end());
+  if (*largest <= calls[newcomer.connection_ % kConnections] + 1) return false;
+  const size_t connection = largest - calls.begin();
   for (const Phase phase : phases) {
     for (AdmittedCall* call = ListOf(phase, is_stream).first; call != nullptr;
          call = call->next_) {
@@ -145,12 +149,6 @@ void Admission::CutOff(AdmittedCall* call, Rule rule) {
   call->CutOff();
 }
 
-void Admission::CountPlace(const AdmittedCall& call, int difference) {
-  (call.is_stream_ ? streams_ : calls_) += difference;
-  places_[call.is_stream_ ? 1 : 0][call.connection_ % kConnections] +=
-      difference;
-}
-
 size_t Admission::RelievePressure(Clock::time_point now) {
   MutexLock lock(&mutex_);
   const Clock::time_point before = now - kShortPatience;
@@ -210,6 +208,7 @@ void Admission::Append(AdmittedCall* call, Phase phase, Clock::time_point now) {
   (list.last != nullptr ? list.last->next_ : list.first) = call;
   list.last = call;
   ++list.size;
+  ++list.by_connection[call->connection_ % kConnections];
 }
 
 void Admission::Unlink(AdmittedCall* call) {
@@ -219,6 +218,7 @@ void Admission::Unlink(AdmittedCall* call) {
   (call->next_ != nullptr ? call->next_->previous_ : list.last) =
       call->previous_;
   --list.size;
+  --list.by_connection[call->connection_ % kConnections];
 }
 
 }  // namespace vit

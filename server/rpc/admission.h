@@ -129,10 +129,14 @@ class Admission {
       ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  static constexpr size_t kConnections = 1024;
+
   struct List {
     AdmittedCall* first = nullptr;
     AdmittedCall* last = nullptr;
     size_t size = 0;
+    // Of these, how many came by each connection, hashed.
+    std::array<uint32_t, kConnections> by_connection{};
   };
 
   List& ListOf(AdmittedCall::Phase phase, bool is_stream)
@@ -148,8 +152,8 @@ class Admission {
                     std::initializer_list<AdmittedCall::Phase> phases,
                     Clock::time_point before, RpcObserver::Rule rule)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Cuts off a call of the connection that has most places, in the first of
-  // `phases` in which it has any; false if `newcomer`'s has as many.
+  // Cuts off a call of the connection that has most calls in `phases`, in the
+  // first of them in which it has any; false if `newcomer`'s has as many.
   bool CutOffOfLargest(const AdmittedCall& newcomer, bool is_stream,
                        std::initializer_list<AdmittedCall::Phase> phases)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -159,7 +163,9 @@ class Admission {
   bool MakeRoom(const AdmittedCall& newcomer, bool is_stream,
                 Clock::time_point now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CountPlace(const AdmittedCall& call, int difference)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    (call.is_stream_ ? streams_ : calls_) += difference;
+  }
 
   const ServingState* const state_;
   const AdmissionLimits limits_;
@@ -175,10 +181,6 @@ class Admission {
   // Of those, the ones that have places; what was cut off has none.
   size_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t streams_ ABSL_GUARDED_BY(mutex_) = 0;
-  // The same by connection, hashed: of unary calls, and of streams.
-  static constexpr size_t kConnections = 1024;
-  std::array<std::array<uint32_t, kConnections>, 2> places_
-      ABSL_GUARDED_BY(mutex_){};
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   Clock::time_point last_refused_ ABSL_GUARDED_BY(mutex_);
 };

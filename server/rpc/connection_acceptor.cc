@@ -13,17 +13,27 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 namespace vit {
 namespace {
 
 constexpr int kAcceptedAtOnce = 64;
-// What a connection sends before it counts as one that fills memory, in bytes.
-constexpr uint64_t kMuch = 256 << 10;
+// Under memory pressure, how long the connections are watched, how often, and
+// what one sends in that time, in bytes, that counts as one that fills memory:
+// 32 MB/s.
+constexpr std::chrono::milliseconds kWatched{2};
+constexpr int kWatches = 5;
+constexpr uint64_t kMuch = 64 << 10;
 constexpr Clock::duration kSilent = std::chrono::seconds(1);
-// How long to wait for a descriptor to become free.
-constexpr int kPauseMilliseconds = 100;
+// Under memory pressure, what one has sent in all, in bytes, and how long it
+// has been silent, if it counts as one that still fills memory.
+constexpr uint64_t kFull = 1 << 20;
+constexpr Clock::duration kSilentForLong = std::chrono::seconds(5);
+// How long to wait for a descriptor to become free, or for gRPC to take a
+// connection.
+constexpr int kPauseMilliseconds = 50;
 
 // How long nothing has come from the peer.
 Clock::duration Silence(int descriptor, Clock::time_point accepted) {
@@ -89,11 +99,12 @@ ConnectionAcceptor::~ConnectionAcceptor() {
   for (auto& [id, connection] : connections_) {
     shutdown(connection.duplicate.get(), SHUT_RDWR);
   }
+  hand_over_.reset();  // while gRPC's ends of the connections are shut
 }
 
 void ConnectionAcceptor::Start(
     std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> to_grpc) {
-  to_grpc_ = std::move(to_grpc);
+  hand_over_ = std::make_unique<ConnectionHandOver>(std::move(to_grpc));
   Watch(epoll_.get(), wake_.get(), kWakeId, EPOLLIN);
   Watch(epoll_.get(), listener_.descriptor(), kListenerId, EPOLLIN);
   thread_ = std::thread([this] { Run(); });
@@ -118,8 +129,12 @@ void ConnectionAcceptor::Wake() {
 void ConnectionAcceptor::Run() {
   std::array<epoll_event, 64> events{};
   while (!stopping_.load()) {
-    const int count = epoll_wait(epoll_.get(), events.data(), events.size(),
-                                 out_of_descriptors_ ? kPauseMilliseconds : -1);
+    const int count = epoll_wait(
+        epoll_.get(), events.data(), events.size(),
+        out_of_descriptors_ || hand_over_->busy() ? kPauseMilliseconds : -1);
+    if (const auto id = hand_over_->Look(Clock::now()); id.has_value()) {
+      End(*id, RpcObserver::Rule::kConnectionLimit);
+    }
     if (std::exchange(out_of_descriptors_, false) &&
         listener_.descriptor() >= 0) {
       Watch(epoll_.get(), listener_.descriptor(), kListenerId, EPOLLIN);
@@ -130,7 +145,7 @@ void ConnectionAcceptor::Run() {
         uint64_t value = 0;
         [[maybe_unused]] const ssize_t got =
             read(wake_.get(), &value, sizeof(value));
-        if (pressed_.exchange(false)) EndBusiest();
+        if (pressed_.exchange(false)) EndHungriest();
         if (!accepting_.load())
           const FileDescriptor closed(listener_.Release());
       } else if (id == kListenerId) {
@@ -176,11 +191,7 @@ void ConnectionAcceptor::HandOver(FileDescriptor connection) {
   connections_[id] = {.duplicate = std::move(duplicate),
                       .accepted = Clock::now()};
   observer_->OnConnections(connections_.size());
-  grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters
-      parameters;
-  parameters.listener_fd = listener_.descriptor();
-  parameters.fd = connection.Release();
-  to_grpc_->HandleNewConnection(&parameters);
+  hand_over_->Add(id, std::move(connection), listener_.descriptor());
 }
 
 bool ConnectionAcceptor::MakeRoom() {
@@ -194,27 +205,66 @@ bool ConnectionAcceptor::MakeRoom() {
     silent = i;
   }
   if (silent == connections_.end() || longest < kSilent) return false;
-  observer_->OnRefused(RpcObserver::Rule::kConnectionLimit);
-  shutdown(silent->second.duplicate.get(), SHUT_RDWR);
-  Forget(silent->first);
+  End(silent->first, RpcObserver::Rule::kConnectionLimit);
   return true;
 }
 
-void ConnectionAcceptor::EndBusiest() {
-  uint64_t most = kMuch;
-  auto busiest = connections_.end();
-  for (auto i = connections_.begin(); i != connections_.end(); ++i) {
-    const uint64_t received = BytesReceived(i->second.duplicate.get());
-    const uint64_t since =
-        received - std::exchange(i->second.received, received);
-    if (since <= most) continue;
-    most = since;
-    busiest = i;
+// What counts is what comes now, because an honest peer's connection may be
+// older and have sent more in all. If nothing much comes, the memory is held by
+// a peer that has fallen silent.
+void ConnectionAcceptor::EndHungriest() {
+  bool ended = false;
+  for (int i = 0; i < kWatches; ++i) {
+    const std::optional<uint64_t> busiest = Busiest();
+    if (!busiest.has_value()) continue;
+    End(*busiest, RpcObserver::Rule::kMemoryPressure);
+    ended = true;
   }
-  if (busiest == connections_.end()) return;
-  observer_->OnRefused(RpcObserver::Rule::kMemoryPressure);
-  shutdown(busiest->second.duplicate.get(), SHUT_RDWR);
-  Forget(busiest->first);
+  if (ended) return;
+  if (const std::optional<uint64_t> fullest = FullestOfSilent();
+      fullest.has_value()) {
+    End(*fullest, RpcObserver::Rule::kMemoryPressure);
+  }
+}
+
+std::optional<uint64_t> ConnectionAcceptor::Busiest() {
+  for (auto& [id, connection] : connections_) {
+    connection.received = BytesReceived(connection.duplicate.get());
+  }
+  std::this_thread::sleep_for(kWatched);
+  std::optional<uint64_t> busiest;
+  uint64_t most = kMuch;
+  for (const auto& [id, connection] : connections_) {
+    const uint64_t received =
+        BytesReceived(connection.duplicate.get()) - connection.received;
+    if (received <= most) continue;
+    most = received;
+    busiest = id;
+  }
+  return busiest;
+}
+
+std::optional<uint64_t> ConnectionAcceptor::FullestOfSilent() const {
+  std::optional<uint64_t> fullest;
+  uint64_t most = kFull;
+  for (const auto& [id, connection] : connections_) {
+    if (connection.received <= most ||
+        Silence(connection.duplicate.get(), connection.accepted) <
+            kSilentForLong) {
+      continue;
+    }
+    most = connection.received;
+    fullest = id;
+  }
+  return fullest;
+}
+
+void ConnectionAcceptor::End(uint64_t id, RpcObserver::Rule rule) {
+  const auto connection = connections_.find(id);
+  if (connection == connections_.end()) return;
+  observer_->OnRefused(rule);
+  shutdown(connection->second.duplicate.get(), SHUT_RDWR);
+  Forget(id);
 }
 
 void ConnectionAcceptor::Forget(uint64_t id) {

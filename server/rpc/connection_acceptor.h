@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -16,12 +17,14 @@
 #include "server/base/file_descriptor.h"
 #include "server/base/listening_socket.h"
 #include "server/base/rpc_observer.h"
+#include "server/rpc/connection_hand_over.h"
 
 namespace vit {
 
 // Listens for gRPC's connections in gRPC's place, on one thread, and hands each
-// to gRPC. gRPC 1.51 limits connections nowhere, and a listener of its own that
-// once runs out of descriptors never accepts again (CVE-2023-4785).
+// to gRPC, by way of ConnectionHandOver. gRPC 1.51 limits connections nowhere,
+// and a listener of its own that once runs out of descriptors never accepts
+// again (CVE-2023-4785).
 //
 // When `max_connections` are open, a new one displaces the one from which
 // nothing has come for the longest time, if that is a second or more; else the
@@ -54,8 +57,9 @@ class ConnectionAcceptor {
   void Start(
       std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> to_grpc);
 
-  // Memory runs short: ends the connection that has sent most since this was
-  // last asked for. Thread-safe.
+  // Memory runs short: ends the few connections that send most now; if none
+  // sends much, of those that have long been silent the one that has sent
+  // most. Thread-safe.
   void RelievePressure();
 
   // Takes no more connections; those that are open go on. Thread-safe.
@@ -65,7 +69,7 @@ class ConnectionAcceptor {
   struct Connection {
     FileDescriptor duplicate;
     Clock::time_point accepted;
-    uint64_t received = 0;  // bytes, when pressure was last relieved
+    uint64_t received = 0;  // bytes, when last looked at
   };
 
   ConnectionAcceptor(ListeningSocket listener, size_t max_connections,
@@ -77,7 +81,11 @@ class ConnectionAcceptor {
   // Ends the connection that has been silent longest; false if none has been
   // for long enough.
   bool MakeRoom();
-  void EndBusiest();
+  void EndHungriest();
+  std::optional<uint64_t> Busiest();
+  std::optional<uint64_t> FullestOfSilent() const;
+  // Nothing happens if the connection has gone.
+  void End(uint64_t id, RpcObserver::Rule rule);
   void Forget(uint64_t id);
   void Wake();
 
@@ -86,7 +94,7 @@ class ConnectionAcceptor {
   ListeningSocket listener_;
   FileDescriptor epoll_;
   FileDescriptor wake_;
-  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> to_grpc_;
+  std::unique_ptr<ConnectionHandOver> hand_over_;
   std::atomic<bool> accepting_{true};
   std::atomic<bool> pressed_{false};
   std::atomic<bool> stopping_{false};

@@ -24,6 +24,7 @@ void SendBlock(const Attack& attack, const std::string& block,
                size_t frame = kLargestFrame) {
   if (attack.Over()) return;
   Http2Peer peer(attack.grpc_address(), attack.over());
+  peer.WaitForSettings();
   const uint32_t stream = peer.NextStream();
   std::string frames;
   for (size_t begin = 0; begin < block.size(); begin += frame) {
@@ -31,32 +32,48 @@ void SendBlock(const Attack& attack, const std::string& block,
     frames += Frame(begin == 0 ? FrameType::kHeaders : FrameType::kContinuation,
                     last ? kEndHeaders : 0, stream, block.substr(begin, frame));
   }
-  peer.Send(frames);
+  peer.SendBlindly(frames, attack.over());
   const IsOver late = After(kAnswerPatience);
   while (!late() && !peer.refused() && peer.ReadMoreUntil(late)) {
   }
 }
 
-// HEADERS whose block never ends, in frames that carry `payload`.
+// Whether a peer acknowledges the server's SETTINGS. Until then, the server's
+// limit for headers doesn't bind it.
+enum class SettingsUse { kAcknowledged, kIgnored };
+
+// HEADERS whose block never ends, in frames that carry `payload`. Nothing may
+// come between the frames of a block, so the peer reads nothing meanwhile.
 void EndlessBlock(const Attack& attack, const std::string& first,
-                  const std::string& payload) {
+                  const std::string& payload,
+                  SettingsUse settings = SettingsUse::kAcknowledged) {
   Http2Peer peer(attack.grpc_address(), attack.over());
+  if (settings == SettingsUse::kAcknowledged) peer.WaitForSettings();
   const uint32_t stream = peer.NextStream();
-  peer.Send(Frame(FrameType::kHeaders, 0, stream, first));
+  peer.SendBlindly(Frame(FrameType::kHeaders, 0, stream, first), attack.over());
   const std::string frame = Frame(FrameType::kContinuation, 0, stream, payload);
   for (int64_t sent = 0; sent < volumes().header_bytes && !attack.Over();
        sent += std::ssize(frame)) {
-    if (!peer.Send(frame)) break;
+    if (!peer.SendBlindly(frame, attack.over())) break;
   }
   attack.Hold();
 }
 
-void ContinuationFlood(const Attack& attack) {
+std::string FrameOfHeaders() {
   std::string lines;
   while (lines.size() < kLargestFrame - 200) {
     lines += Literal("x-flood", std::string(100, 'a'));
   }
-  EndlessBlock(attack, HeaderBlock(GrpcHeaders(kClassify)), lines);
+  return lines;
+}
+
+void ContinuationFlood(const Attack& attack) {
+  EndlessBlock(attack, HeaderBlock(GrpcHeaders(kClassify)), FrameOfHeaders());
+}
+
+void ContinuationFloodBeforeSettings(const Attack& attack) {
+  EndlessBlock(attack, HeaderBlock(GrpcHeaders(kClassify)), FrameOfHeaders(),
+               SettingsUse::kIgnored);
 }
 
 // The same with headers that the server is to keep in its table.
@@ -79,14 +96,15 @@ void EndlessHeader(const Attack& attack) {
 // CONTINUATION frames without payload.
 void EmptyContinuations(const Attack& attack) {
   Http2Peer peer(attack.grpc_address(), attack.over());
+  peer.WaitForSettings();
   const uint32_t stream = peer.NextStream();
-  peer.Send(Frame(FrameType::kHeaders, 0, stream, ""));
+  peer.SendBlindly(Frame(FrameType::kHeaders, 0, stream, ""), attack.over());
   std::string frames;
   for (int i = 0; i < 100; ++i) {
     frames += Frame(FrameType::kContinuation, 0, stream, "");
   }
   for (int i = 0; i < volumes().frames && !attack.Over(); i += 100) {
-    if (!peer.Send(frames)) break;
+    if (!peer.SendBlindly(frames, attack.over())) break;
   }
   attack.Hold();
 }
@@ -190,6 +208,11 @@ TEST(HeaderPeersTest, ContinuationsWithoutEndAreNotKept) {
   ExpectHarmless("HTTP/2: CONTINUATION flood", &ContinuationFlood);
 }
 
+TEST(HeaderPeersTest, ContinuationsBeforeTheSettingsAreNotKept) {
+  ExpectHarmless("HTTP/2: CONTINUATION flood, SETTINGS ignored",
+                 &ContinuationFloodBeforeSettings);
+}
+
 TEST(HeaderPeersTest, IndexedContinuationsWithoutEndAreNotKept) {
   ExpectHarmless("HTTP/2: CONTINUATION flood, indexed",
                  &IndexedContinuationFlood);
@@ -224,6 +247,8 @@ TEST(HeaderPeersTest, MalformedRequestsAreRefused) {
 
 std::vector<NamedMisbehaviour> HeaderMisbehaviours() {
   return {{"CONTINUATION flood", &ContinuationFlood},
+          {"CONTINUATION flood, SETTINGS ignored",
+           &ContinuationFloodBeforeSettings},
           {"indexed flood", &IndexedContinuationFlood},
           {"endless header", &EndlessHeader},
           {"empty CONTINUATIONs", &EmptyContinuations},

@@ -138,6 +138,14 @@ bool Http2Peer::ReadMoreUntil(const IsOver& late) {
   return open() && !over_();
 }
 
+bool Http2Peer::WaitForSettings() {
+  Read();
+  while (!acknowledged_) {
+    if (!ReadMore()) return acknowledged_;
+  }
+  return true;
+}
+
 bool Http2Peer::WaitForEnds(int64_t count) {
   Read();
   while (ended_ < count) {
@@ -188,7 +196,7 @@ void Http2Peer::OnSettings(std::string_view payload) {
           static_cast<int64_t>(FromBigEndian(payload.substr(2, 4)));
     }
   }
-  SendBlindly(Frame(FrameType::kSettings, kAck, 0, ""), over_);
+  acknowledged_ = SendBlindly(Frame(FrameType::kSettings, kAck, 0, ""), over_);
 }
 
 void Http2Peer::OnStreamEnd(uint32_t stream) {

@@ -34,6 +34,10 @@ class Http2Peer {
   // at `late`, too.
   bool SendBlindly(std::string_view bytes, const IsOver& late);
 
+  // Waits until the server's SETTINGS have come and are acknowledged. Only then
+  // do they bind this peer. False as ReadMore.
+  bool WaitForSettings();
+
   // Starts a gRPC call, with `more` headers at the end. The stream's id; 0 if
   // the connection is lost.
   uint32_t StartCall(const std::string& path, const Headers& more = {});
@@ -88,6 +92,7 @@ class Http2Peer {
   uint32_t next_stream_ = 1;
   int64_t ended_ = 0;
   bool refused_ = false;
+  bool acknowledged_ = false;
   int64_t initial_window_ = 65535;
   int64_t connection_window_ = 65535;
   // What was added to or taken from each open stream's initial window.

@@ -23,6 +23,8 @@ using std::chrono::seconds;
 
 class FakeCall : public AdmittedCall {
  public:
+  explicit FakeCall(uint64_t connection = 0) { set_connection(connection); }
+
   int cut_off() const { return cut_off_.load(); }
   int told_to_drain() const { return told_to_drain_.load(); }
 
@@ -172,6 +174,31 @@ TEST_F(AdmissionTest, HalfSentMessagesHaveALimitOfTheirOwn) {
 }
 
 // It would give no place for a call.
+TEST_F(AdmissionTest, TheConnectionWithMostHalfSentMessagesGivesOneUp) {
+  Admission admission(&state_, {.max_calls = 8, .max_reading = 2}, &observer_);
+  const auto enter = [&](FakeCall* call) {
+    return admission.Enter(call, /*is_stream=*/false, start_);
+  };
+  // Has most places, but sends its messages whole.
+  FakeCall computed[4]{FakeCall(1), FakeCall(1), FakeCall(1), FakeCall(1)};
+  for (FakeCall& call : computed) {
+    EXPECT_TRUE(enter(&call).ok());
+    admission.OnMessage(&call, start_);
+  }
+  FakeCall half_sent[2]{FakeCall(2), FakeCall(2)};
+  for (FakeCall& call : half_sent) EXPECT_TRUE(enter(&call).ok());
+  FakeCall newcomer(3);
+  EXPECT_TRUE(enter(&newcomer).ok());
+  EXPECT_EQ(half_sent[0].cut_off(), 1);
+  EXPECT_EQ(half_sent[1].cut_off(), 0);
+  // All of the two have as many now as a newcomer would have.
+  FakeCall refused(4);
+  EXPECT_FALSE(enter(&refused).ok());
+  for (FakeCall& call : computed) admission.Leave(&call);
+  for (FakeCall& call : half_sent) admission.Leave(&call);
+  admission.Leave(&newcomer);
+}
+
 TEST_F(AdmissionTest, AStreamThatIsNotReadMakesNoRoomForACall) {
   FakeCall a, b, stream, next;
   ASSERT_TRUE(Call(&a).ok());

@@ -9,12 +9,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <filesystem>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -58,27 +60,43 @@ struct Connections {
   std::vector<FileDescriptor> descriptors;
 };
 
+// Whether something comes, or the end, within so many milliseconds.
+bool HasInput(int descriptor, int milliseconds) {
+  pollfd waits{.fd = descriptor, .events = POLLIN, .revents = 0};
+  return poll(&waits, 1, milliseconds) == 1;
+}
+
 class FakeGrpc final : public grpc::experimental::ExternalConnectionAcceptor {
  public:
-  explicit FakeGrpc(Connections* connections) : connections_(connections) {}
+  // The first `reads` connections are read until their ends by the thread that
+  // brings them.
+  FakeGrpc(Connections* connections, int reads)
+      : connections_(connections), reads_(reads) {}
   void HandleNewConnection(NewConnectionParameters* parameters) override {
     EXPECT_GE(parameters->listener_fd, 0);
-    connections_->Add(parameters->fd);
+    const int descriptor = parameters->fd;
+    connections_->Add(descriptor);
+    if (reads_.fetch_sub(1) <= 0) return;
+    std::vector<char> bytes(1 << 20);
+    while (HasInput(descriptor, -1) &&
+           recv(descriptor, bytes.data(), bytes.size(), 0) > 0) {
+    }
   }
 
  private:
   Connections* const connections_;
+  std::atomic<int> reads_;
 };
 
 class ConnectionAcceptorTest : public ::testing::Test {
  protected:
   void Listen(size_t max_connections,
-              const std::string& address = "127.0.0.1:0") {
+              const std::string& address = "127.0.0.1:0", int reads = 0) {
     auto acceptor =
         ConnectionAcceptor::Listen(address, max_connections, &observer_);
     ASSERT_TRUE(acceptor.ok()) << acceptor.status();
     acceptor_ = *std::move(acceptor);
-    acceptor_->Start(std::make_unique<FakeGrpc>(&connections_));
+    acceptor_->Start(std::make_unique<FakeGrpc>(&connections_, reads));
   }
 
   // A peer that is connected, or none.
@@ -97,8 +115,7 @@ class ConnectionAcceptorTest : public ::testing::Test {
 
   // Whether the server ends the connection within so many milliseconds.
   static bool IsEnded(const FileDescriptor& peer, int milliseconds) {
-    pollfd waits{.fd = peer.get(), .events = POLLIN, .revents = 0};
-    if (poll(&waits, 1, milliseconds) <= 0) return false;
+    if (!HasInput(peer.get(), milliseconds)) return false;
     char byte = 0;
     return recv(peer.get(), &byte, 1, 0) <= 0;
   }
@@ -107,9 +124,8 @@ class ConnectionAcceptorTest : public ::testing::Test {
   // Whether what the peer sends arrives.
   static bool IsJoined(const FileDescriptor& peer, int descriptor) {
     if (send(peer.get(), "x", 1, MSG_NOSIGNAL) != 1) return false;
-    pollfd waits{.fd = descriptor, .events = POLLIN, .revents = 0};
     char byte = 0;
-    return poll(&waits, 1, kLong) == 1 && recv(descriptor, &byte, 1, 0) == 1 &&
+    return HasInput(descriptor, kLong) && recv(descriptor, &byte, 1, 0) == 1 &&
            byte == 'x';
   }
 
@@ -232,6 +248,51 @@ TEST_F(ConnectionAcceptorTest, OneThatNeverStartedEndsToo) {
   auto acceptor = ConnectionAcceptor::Listen("127.0.0.1:0", 8, &observer_);
   ASSERT_TRUE(acceptor.ok());
   EXPECT_GT((*acceptor)->port(), 0);
+}
+
+TEST_F(ConnectionAcceptorTest, OneThatKeepsItsThreadHoldsUpNoOther) {
+  constexpr int kKept = 3;
+  Listen(8, "127.0.0.1:0", kKept);
+  std::vector<FileDescriptor> kept;
+  for (int i = 0; i < kKept; ++i) kept.push_back(Connect());
+  const FileDescriptor next = Connect();
+  connections_.WaitFor(kKept + 1);
+  for (const FileDescriptor& peer : kept) EXPECT_FALSE(IsEnded(peer, 0));
+}
+
+TEST_F(ConnectionAcceptorTest, OnceAllThreadsAreKeptOneIsTakenBack) {
+  constexpr int kKept = ConnectionHandOver::kMostThreads;
+  Listen(32, "127.0.0.1:0", kKept);
+  std::vector<FileDescriptor> kept;
+  for (int i = 0; i < kKept; ++i) kept.push_back(Connect());
+  connections_.WaitFor(kKept);
+  const FileDescriptor next = Connect();
+  connections_.WaitFor(kKept + 1);
+  int ended = 0;
+  for (const FileDescriptor& peer : kept) ended += IsEnded(peer, 0) ? 1 : 0;
+  EXPECT_GE(ended, 1);
+  EXPECT_FALSE(IsEnded(next, 0));
+}
+
+TEST_F(ConnectionAcceptorTest, UnderPressureTheOneThatSendsMostIsEnded) {
+  Listen(8, "127.0.0.1:0", /*reads=*/1);
+  FileDescriptor flooder = Connect();
+  connections_.WaitFor(1);
+  const FileDescriptor other = Connect();
+  connections_.WaitFor(2);
+  const std::string bytes(1 << 20, 'x');
+  std::atomic<bool> is_ended{false};
+  std::jthread flood([&] {
+    while (send(flooder.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) > 0) {
+    }
+    is_ended.store(true);
+  });
+  while (!is_ended.load()) {
+    acceptor_->RelievePressure();
+    std::this_thread::yield();
+  }
+  EXPECT_TRUE(IsJoined(other, connections_.descriptor(1)));
+  EXPECT_EQ(observer_.refused(Rule::kMemoryPressure), 1);
 }
 
 TEST_F(ConnectionAcceptorTest, AUnixSocketIsListenedOnToo) {
