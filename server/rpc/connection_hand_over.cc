@@ -51,11 +51,10 @@ std::optional<uint64_t> ConnectionHandOver::Look(Clock::time_point now) {
     StartThread();
     return std::nullopt;
   }
-  const auto longest =
-      std::min_element(in_hand_.begin(), in_hand_.end(),
-                       [](const InHand& a, const InHand& b) {
-                         return a.id != 0 && (b.id == 0 || a.since < b.since);
-                       });
+  const auto longest = std::min_element(
+      in_hand_.begin(), in_hand_.end(), [](const InHand& a, const InHand& b) {
+        return a.id != 0 && (b.id == 0 || a.since < b.since);
+      });
   if (longest->id == 0 || now - longest->since < kLongest) return std::nullopt;
   longest->since = now;  // so that the next one is ended if this did not help
   return longest->id;
