@@ -254,7 +254,8 @@ TEST_F(ModelsTest, ReloadsAndRefusalsUnderLoadFailNoCallAndTakeNoMemory) {
     Damage(2 * i + 1);
     EXPECT_EQ(Reload().refused_size(), 1) << i;
     // Also, a server whose output nobody reads would wait in the end.
-    EXPECT_THAT(server_->process().WaitForLine("refused"), HasSubstr("SHA-256"));
+    EXPECT_THAT(server_->process().WaitForLine("refused"),
+                HasSubstr("SHA-256"));
     RemoveVersion(2 * i + 1);
     if (i > 1) RemoveVersion(2 * i - 2);
     if (i == 2) after_first = server_->Metric("process_resident_memory_bytes");
