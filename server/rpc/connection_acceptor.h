@@ -57,9 +57,9 @@ class ConnectionAcceptor {
   void Start(
       std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> to_grpc);
 
-  // Memory runs short: ends the few connections that send most now; if none
-  // sends much, of those that have long been silent the one that has sent
-  // most. Thread-safe.
+  // Memory runs short: ends the few connections that send most now. If none
+  // sends much, ends one that has fallen silent: the one that sent most before.
+  // Thread-safe.
   void RelievePressure();
 
   // Takes no more connections; those that are open go on. Thread-safe.

@@ -173,7 +173,6 @@ TEST_F(AdmissionTest, HalfSentMessagesHaveALimitOfTheirOwn) {
   for (FakeCall* one : {&slow, &refused, &next}) admission.Leave(one);
 }
 
-// It would give no place for a call.
 TEST_F(AdmissionTest, TheConnectionWithMostHalfSentMessagesGivesOneUp) {
   Admission admission(&state_, {.max_calls = 8, .max_reading = 2}, &observer_);
   const auto enter = [&](FakeCall* call) {
@@ -199,6 +198,7 @@ TEST_F(AdmissionTest, TheConnectionWithMostHalfSentMessagesGivesOneUp) {
   admission.Leave(&newcomer);
 }
 
+// It would give no place for a call.
 TEST_F(AdmissionTest, AStreamThatIsNotReadMakesNoRoomForACall) {
   FakeCall a, b, stream, next;
   ASSERT_TRUE(Call(&a).ok());
