@@ -14,6 +14,12 @@ namespace {
 
 constexpr Clock::duration kInterval = std::chrono::milliseconds(20);
 constexpr int kTicksPerLook = 12;
+constexpr int kTicksPerPing = 5;
+// What part of the time gRPC's executor is busy if something keeps it.
+constexpr double kBusyExecutor = 0.9;
+// How long another thread that reads from connections takes no notice of the
+// rest if something keeps it.
+constexpr Clock::duration kStall = std::chrono::milliseconds(100);
 // A tick that takes longer means that the process was stopped.
 constexpr Clock::duration kLongestTick = std::chrono::seconds(1);
 // By how much of the budget the process has grown, in percent, when half-sent
@@ -66,6 +72,11 @@ void Watchdog::Run() {
     if (now - last >= kLongestTick) on_time_since = now;
     last = now;
     WatchMemory(now);
+    if (tick % kTicksPerPing == 0) {
+      PingLoops();
+      executor_is_busy_ = executor_.Measure(now) >= kBusyExecutor;
+    }
+    WatchStalls(now, now - on_time_since);
     if (tick % kTicksPerLook == 0) Look(now, now - on_time_since);
   }
 }
@@ -75,10 +86,10 @@ void Watchdog::WatchMemory(Clock::time_point now) {
   if (grown < budget_bytes_ * kCutOffPercent / 100) return;
   // What grows on is no message: headers without end, perhaps.
   if (acceptor_ != nullptr && grown > budget_bytes_ * kEndPercent / 100) {
-    acceptor_->RelievePressure();
+    acceptor_->connections().RelievePressure();
   }
   // What a loop had no time to read is not half sent.
-  const Clock::time_point loops_were_at = now - LoopLag();
+  const Clock::time_point loops_were_at = now - PingLoops();
   size_t cut = 0;
   for (Admission* admission : admissions_) {
     cut += admission->RelievePressure(loops_were_at);
@@ -91,7 +102,7 @@ void Watchdog::WatchMemory(Clock::time_point now) {
       static_cast<double>(grown) / (1 << 20), cut));
 }
 
-Clock::duration Watchdog::LoopLag() const {
+Clock::duration Watchdog::PingLoops() const {
   Clock::duration lag{0};
   for (EventLoop* loop : loops_) {
     lag = std::max(lag, loop->Lag());
@@ -100,9 +111,24 @@ Clock::duration Watchdog::LoopLag() const {
   return lag;
 }
 
+void Watchdog::WatchStalls(Clock::time_point now, Clock::duration on_time) {
+  if (acceptor_ == nullptr) return;
+  acceptor_->connections().OnTick(IsStalled(now, on_time));
+}
+
+bool Watchdog::IsStalled(Clock::time_point now,
+                         Clock::duration on_time) const {
+  if (executor_is_busy_) return true;
+  Clock::duration longest = acceptor_->LongestHandOver(now);
+  for (const EventLoop* loop : loops_) {
+    longest = std::max(longest, loop->Silence());
+  }
+  return std::min(longest, on_time) >= kStall;
+}
+
 void Watchdog::Look(Clock::time_point now, Clock::duration on_time) {
   for (Admission* admission : admissions_) admission->CutOffLate(now);
-  const Clock::duration lag = LoopLag();
+  const Clock::duration lag = PingLoops();
   metrics_->OnHeartbeat(lag, pool_->OldestWait(now));
   if (limit_ == Clock::duration::zero()) return;
   const Clock::duration overrun = pool_->LongestOverrun(now);

@@ -16,6 +16,7 @@
 #include "server/rpc/admission.h"
 #include "server/rpc/connection_acceptor.h"
 #include "server/rpc/event_loop.h"
+#include "server/rpc/executor_load.h"
 #include "server/telemetry/metrics.h"
 
 namespace vit {
@@ -31,7 +32,8 @@ using OnHung = std::function<void(const std::string& what)>;
 // process's memory. If that has grown by a fifth of what the budget allows, it
 // cuts off half-sent messages (Admission::RelievePressure) and gives the memory
 // back to the system. If it has grown by three tenths, it ends the connections
-// that send most (ConnectionAcceptor::RelievePressure).
+// that cause it (ConnectionTable::RelievePressure). It also ends connections
+// that keep a thread from all others (ConnectionTable::OnTick).
 //
 // If an event loop does not answer, or a worker does not finish a batch that
 // should be done long since, the server is not ready any more, so that
@@ -56,10 +58,14 @@ class Watchdog {
  private:
   void Run() ABSL_LOCKS_EXCLUDED(mutex_);
   void WatchMemory(Clock::time_point now);
-  // How long the slowest loop takes to answer. Asks all of them again.
-  Clock::duration LoopLag() const;
   // `on_time`: how long this thread has run on time, so that others had the
   // chance, too.
+  void WatchStalls(Clock::time_point now, Clock::duration on_time);
+  // Whether a thread that reads from connections is kept from all else.
+  bool IsStalled(Clock::time_point now, Clock::duration on_time) const;
+  // Asks all loops to show that they run. Returns how long the slowest took to
+  // answer, or has not answered.
+  Clock::duration PingLoops() const;
   void Look(Clock::time_point now, Clock::duration on_time);
 
   const Clock::duration limit_;
@@ -76,6 +82,9 @@ class Watchdog {
   Mutex mutex_;
   CondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  // The thread's.
+  ExecutorLoad executor_;
+  bool executor_is_busy_ = false;
   std::thread thread_;
 };
 

@@ -27,8 +27,9 @@ class RpcObserver {
     kMadeRoom,         // cut off so that another call could come in
     kConnectionLimit,  // a connection was closed at once
     kMemoryPressure,   // cut off because memory ran short
+    kStall,            // a connection that kept a thread to itself
   };
-  static constexpr size_t kRules = 15;
+  static constexpr size_t kRules = 16;
 
   virtual ~RpcObserver() = default;
   virtual void OnRefused(Rule rule) = 0;

@@ -7,10 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
-#include <unordered_map>
 
 #include "absl/status/statusor.h"
 #include "server/base/clock.h"
@@ -18,6 +16,7 @@
 #include "server/base/listening_socket.h"
 #include "server/base/rpc_observer.h"
 #include "server/rpc/connection_hand_over.h"
+#include "server/rpc/connection_table.h"
 
 namespace vit {
 
@@ -30,9 +29,6 @@ namespace vit {
 // nothing has come for the longest time, if that is a second or more; else the
 // new one is closed at once. A client whose idle connection is closed makes
 // another when it needs one.
-//
-// To know when gRPC is done with a connection, and to be able to end one, it
-// keeps a duplicate of each descriptor.
 class ConnectionAcceptor {
  public:
   // Listens on "host:port", "[v6]:port" (port 0 picks a free one) or
@@ -57,50 +53,38 @@ class ConnectionAcceptor {
   void Start(
       std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> to_grpc);
 
-  // Memory runs short: ends the few connections that send most now. If none
-  // sends much, ends one that has fallen silent: the one that sent most before.
-  // Thread-safe.
-  void RelievePressure();
+  // Those that are open. Thread-safe.
+  ConnectionTable& connections() { return connections_; }
+
+  // How long gRPC has kept a thread that brought it a connection, at `now`; the
+  // longest of them. Once started. Thread-safe.
+  Clock::duration LongestHandOver(Clock::time_point now) const {
+    return hand_over_->Longest(now);
+  }
 
   // Takes no more connections; those that are open go on. Thread-safe.
   void StopAccepting();
 
  private:
-  struct Connection {
-    FileDescriptor duplicate;
-    Clock::time_point accepted;
-    uint64_t received = 0;  // bytes, when last looked at
-  };
-
   ConnectionAcceptor(ListeningSocket listener, size_t max_connections,
                      RpcObserver* observer);
 
   void Run();
   void Accept();
   void HandOver(FileDescriptor connection);
-  // Ends the connection that has been silent longest; false if none has been
-  // for long enough.
-  bool MakeRoom();
-  void EndHungriest();
-  std::optional<uint64_t> Busiest();
-  std::optional<uint64_t> FullestOfSilent() const;
-  // Nothing happens if the connection has gone.
-  void End(uint64_t id, RpcObserver::Rule rule);
-  void Forget(uint64_t id);
   void Wake();
 
   const size_t max_connections_;
   RpcObserver* const observer_;
+  ConnectionTable connections_;
   ListeningSocket listener_;
   FileDescriptor epoll_;
   FileDescriptor wake_;
   std::unique_ptr<ConnectionHandOver> hand_over_;
   std::atomic<bool> accepting_{true};
-  std::atomic<bool> pressed_{false};
   std::atomic<bool> stopping_{false};
   std::thread thread_;
   // The thread's.
-  std::unordered_map<uint64_t, Connection> connections_;
   uint64_t next_id_ = 2;  // see the .cc
   bool out_of_descriptors_ = false;
 };

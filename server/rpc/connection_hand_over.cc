@@ -1,6 +1,7 @@
 #include "server/rpc/connection_hand_over.h"
 
 #include <algorithm>
+#include <system_error>
 #include <utility>
 
 namespace vit {
@@ -25,9 +26,19 @@ ConnectionHandOver::~ConnectionHandOver() {
 }
 
 void ConnectionHandOver::StartThread() {
-  const size_t thread = in_hand_.size();
-  in_hand_.emplace_back();
+  const size_t thread = threads_.size();
+  in_hand_.resize(thread + 1);
   threads_.emplace_back([this, thread] { Run(thread); });
+}
+
+bool ConnectionHandOver::MayStartThread() {
+  if (threads_.size() >= kMostThreads) return false;
+  try {
+    StartThread();
+    return true;
+  } catch (const std::system_error&) {
+    return false;  // the system grants no more threads
+  }
 }
 
 void ConnectionHandOver::Add(uint64_t id, FileDescriptor connection,
@@ -47,10 +58,7 @@ std::optional<uint64_t> ConnectionHandOver::Look(Clock::time_point now) {
   if (waiting_.empty() || now - waiting_.front().since < kPatience) {
     return std::nullopt;
   }
-  if (threads_.size() < kMostThreads) {
-    StartThread();
-    return std::nullopt;
-  }
+  if (MayStartThread()) return std::nullopt;
   const auto longest = std::min_element(
       in_hand_.begin(), in_hand_.end(), [](const InHand& a, const InHand& b) {
         return a.id != 0 && (b.id == 0 || a.since < b.since);
@@ -58,6 +66,15 @@ std::optional<uint64_t> ConnectionHandOver::Look(Clock::time_point now) {
   if (longest->id == 0 || now - longest->since < kLongest) return std::nullopt;
   longest->since = now;  // so that the next one is ended if this did not help
   return longest->id;
+}
+
+Clock::duration ConnectionHandOver::Longest(Clock::time_point now) const {
+  MutexLock lock(&mutex_);
+  Clock::duration longest{0};
+  for (const InHand& in_hand : in_hand_) {
+    if (in_hand.id != 0) longest = std::max(longest, now - in_hand.since);
+  }
+  return longest;
 }
 
 bool ConnectionHandOver::busy() const {

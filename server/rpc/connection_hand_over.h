@@ -57,6 +57,10 @@ class ConnectionHandOver {
   std::optional<uint64_t> Look(Clock::time_point now)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // How long gRPC has kept a thread, at `now`; the longest of them.
+  Clock::duration Longest(Clock::time_point now) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
   // Whether any connection waits.
   bool busy() const ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -74,6 +78,8 @@ class ConnectionHandOver {
   };
 
   void StartThread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // False if there are kMostThreads, or the system grants no more.
+  bool MayStartThread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run(size_t thread) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor>

@@ -71,9 +71,13 @@ void EventLoop::OnPing() {
   pinged_.store(false);
 }
 
-Clock::duration EventLoop::Lag() const {
-  if (!pinged_.load()) return Clock::duration(lag_.load());
+Clock::duration EventLoop::Silence() const {
+  if (!pinged_.load()) return Clock::duration::zero();
   return Clock::now().time_since_epoch() - Clock::duration(ping_time_.load());
+}
+
+Clock::duration EventLoop::Lag() const {
+  return pinged_.load() ? Silence() : Clock::duration(lag_.load());
 }
 
 }  // namespace vit

@@ -66,7 +66,9 @@ class EventLoop {
   // Asks the loop to show that it runs. Any thread but the loop's; one thread
   // at a time. For a watchdog.
   void Ping();
-  // How long the loop has not answered the last ping, or took to answer it.
+  // How long the loop has not answered the last ping; zero if it has.
+  Clock::duration Silence() const;
+  // The same; if it has answered, how long it took.
   Clock::duration Lag() const;
 
  private:

@@ -34,7 +34,7 @@ constexpr std::array<const char*, RpcObserver::kRules> kRuleNames = {
     "not_serving", "unknown_method",   "unauthenticated",  "forbidden",
     "rate_limit",  "too_many_calls",   "too_many_streams", "method_busy",
     "malformed",   "no_message",       "message_timeout",  "write_timeout",
-    "made_room",   "connection_limit", "memory_pressure",
+    "made_room",   "connection_limit", "memory_pressure",  "stall",
 };
 
 prometheus::Gauge* AddGauge(prometheus::Registry* registry, const char* name,

@@ -288,7 +288,7 @@ TEST_F(ConnectionAcceptorTest, UnderPressureTheOneThatSendsMostIsEnded) {
     is_ended.store(true);
   });
   while (!is_ended.load()) {
-    acceptor_->RelievePressure();
+    acceptor_->connections().RelievePressure();
     std::this_thread::yield();
   }
   EXPECT_TRUE(IsJoined(other, connections_.descriptor(1)));
