@@ -154,7 +154,8 @@ bool Call::BeginFinish() {
 void Call::StartDraining() {
   Event* const event = drain_.BeginUnlessOver();
   if (event == nullptr) return;
-  drain_alarm_.Set(loop_->queue(), std::chrono::system_clock::now(), event);
+  drain_alarm_.emplace();
+  drain_alarm_->Set(loop_->queue(), std::chrono::system_clock::now(), event);
 }
 
 void Call::OnDrainAlarm(bool /*ok*/) {

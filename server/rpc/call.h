@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -203,7 +204,9 @@ class Call final : private AdmittedCall {
   Clock::time_point received_;
   std::unique_ptr<CallHandler> handler_;
   grpc::ByteBuffer message_;
-  grpc::Alarm drain_alarm_;
+  // For a call that drains only: gRPC makes one as if it were a library to
+  // initialise.
+  std::optional<grpc::Alarm> drain_alarm_;
   Tag arrived_{this, &Call::OnArrival};
   Tag over_{this, &Call::OnOver};
   Tag finished_{this, &Call::OnFinished};

@@ -175,6 +175,7 @@ void MalformedMessages(const Attack& attack) {
       std::string(100, '\x0b'),                      // groups without end
       std::string("\x0a\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80", 12)};
   Http2Peer peer(attack.grpc_address(), attack.over());
+  peer.Send(WindowUpdate(0, 1 << 30));  // for the streams' answers
   int64_t calls = 0;
   for (int i = 0; i < volumes().malformed_calls && !attack.Over(); ++i) {
     for (const char* const method : {kClassify, kClassifyBatch, kClassifyStream,
