@@ -9,7 +9,9 @@
 #include <memory>
 #include <thread>
 
+#include "absl/base/thread_annotations.h"
 #include "server/base/clock.h"
+#include "server/base/mutex.h"
 
 namespace vit {
 
@@ -33,6 +35,11 @@ class IdleWork {
 // waits for the sockets, reads the requests, and learns what became of the
 // answers. It is one thread, because threads that share a queue take turns in
 // waiting and wake each other several times a call.
+//
+// A second after the last connection has gone, the thread rests outside gRPC,
+// from the next ping on. gRPC 1.51 waits for the sockets of all queues of a
+// process together, so that a thread that waits in a queue of its own takes the
+// events of the others, and wakes their threads.
 class EventLoop {
  public:
   // `index` tells the loops of a server apart.
@@ -58,14 +65,17 @@ class EventLoop {
   void RunWhenIdle(IdleWork* work);
   static constexpr int kMaxEventsBeforeIdleWork = 16;
 
+  // So many connections are open from now on, of which any may bring events to
+  // this queue. Until it is told, it takes it that there are some. Any thread.
+  void OnConnections(size_t open) ABSL_LOCKS_EXCLUDED(mutex_);
+
   // A call is made, to wait for a client, or goes. On the loop's thread, or
   // before it starts.
   void OnCallMade() { ++calls_; }
   void OnCallGone() { --calls_; }
 
-  // Asks the loop to show that it runs. Any thread but the loop's; one thread
-  // at a time. For a watchdog.
-  void Ping();
+  // Asks the loop to show that it runs. Any thread but the loop's.
+  void Ping() ABSL_LOCKS_EXCLUDED(mutex_);
   // How long the loop has not answered the last ping; zero if it has.
   Clock::duration Silence() const;
   // The same; if it has answered, how long it took.
@@ -85,6 +95,10 @@ class EventLoop {
   };
 
   void Run();
+  // Nothing can come but what others ask for, and wake it for.
+  bool MayRest() const;
+  void Rest() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Wake() ABSL_LOCKS_EXCLUDED(mutex_);
   void RunIdleWork();
   void Stop() { stopping_ = true; }
   void OnPing();
@@ -94,6 +108,12 @@ class EventLoop {
   std::thread thread_;
   grpc::Alarm stop_alarm_;
   LoopEvent stop_{this, &EventLoop::Stop};
+  // Rest.
+  Mutex mutex_;
+  CondVar changed_;
+  std::atomic<size_t> connections_{1};
+  std::atomic<Clock::rep> rests_from_{0};
+  std::atomic<bool> stop_asked_{false};
   // The watchdog's ping.
   grpc::Alarm ping_alarm_;
   LoopEvent ping_{this, &EventLoop::OnPing};

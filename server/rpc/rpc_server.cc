@@ -67,7 +67,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
 
 RpcServer::RpcServer(const RpcServerOptions& options, MethodTable methods,
                      const ServingState* state, RpcObserver* observer)
-    : observer_(observer), admission_(state, options.admission, observer) {
+    : observer_(this, observer), admission_(state, options.admission, observer) {
   calls_.service = &generic_;
   calls_.admission = &admission_;
   calls_.observer = observer;
@@ -80,7 +80,7 @@ RpcServer::RpcServer(const RpcServerOptions& options, MethodTable methods,
 
 absl::Status RpcServer::Listen(const RpcServerOptions& options) {
   auto acceptor = ConnectionAcceptor::Listen(
-      options.address, options.max_connections, observer_);
+      options.address, options.max_connections, &observer_);
   if (!acceptor.ok()) return acceptor.status();
   acceptor_ = *std::move(acceptor);
   grpc::ServerBuilder builder;
@@ -97,10 +97,18 @@ absl::Status RpcServer::Listen(const RpcServerOptions& options) {
   if (grpc_ == nullptr) return absl::InternalError("gRPC cannot start");
   for (const std::unique_ptr<EventLoop>& loop : loops_) {
     Call::Listen(&calls_, loop.get());
+    loop->OnConnections(0);
     loop->Start();
   }
   acceptor_->Start(std::move(to_grpc));
   return absl::OkStatus();
+}
+
+void RpcServer::LoopWaker::OnConnections(size_t open) {
+  observer_.OnConnections(open);
+  for (const std::unique_ptr<EventLoop>& loop : server_.loops_) {
+    loop->OnConnections(open);
+  }
 }
 
 std::vector<EventLoop*> RpcServer::loops() const {
@@ -126,8 +134,8 @@ void RpcServer::CutOff() {
   if (grpc_ != nullptr) {
     grpc_->Shutdown(std::chrono::system_clock::now());
   }
+  acceptor_.reset();  // it tells the loops of connections
   loops_.clear();
-  acceptor_.reset();
   grpc_.reset();
 }
 

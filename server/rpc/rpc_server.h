@@ -77,9 +77,23 @@ class RpcServer {
   RpcServer(const RpcServerOptions& options, MethodTable methods,
             const ServingState* state, RpcObserver* observer);
 
+  // Tells the loops, too, how many connections there are.
+  class LoopWaker final : public RpcObserver {
+   public:
+    LoopWaker(RpcServer* server, RpcObserver* observer)
+        : server_(*server), observer_(*observer) {}
+    void OnRefused(Rule rule) override { observer_.OnRefused(rule); }
+    void OnCalls(size_t in_flight) override { observer_.OnCalls(in_flight); }
+    void OnConnections(size_t open) override;
+
+   private:
+    RpcServer& server_;
+    RpcObserver& observer_;
+  };
+
   absl::Status Listen(const RpcServerOptions& options);
 
-  RpcObserver* const observer_;
+  LoopWaker observer_;
   Admission admission_;
   grpc::AsyncGenericService generic_;
   CallContext calls_;

@@ -4,6 +4,7 @@
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <future>
@@ -129,6 +130,53 @@ TEST_F(EventLoopTest, IdleWorkRunsHoweverBusyTheLoopIs) {
   done.get_future().wait();
   EXPECT_GT(others_before, 0);
   EXPECT_LE(others_before, EventLoop::kMaxEventsBeforeIdleWork + 1);
+}
+
+// Until it rests it takes a second and a ping, so only the tests of the whole
+// server see it do so; here it may rest at any time.
+TEST_F(EventLoopTest, WithoutConnectionsItAnswersPings) {
+  loop_->OnConnections(0);
+  loop_->Start();
+  for (int i = 0; i < 100; ++i) {
+    loop_->Ping();
+    while (loop_->Silence() > Clock::duration::zero()) {
+      std::this_thread::yield();
+    }
+  }
+}
+
+TEST_F(EventLoopTest, ItRestsUntilThereIsAConnection) {
+  loop_->OnConnections(0);
+  loop_->Start();
+  // Pings until it rests: then what is begun in its queue is not reported.
+  std::atomic<bool> reported{true};
+  FunctionEvent event([&](bool /*ok*/) {
+    reported.store(true);
+    reported.notify_all();
+  });
+  std::vector<std::unique_ptr<grpc::Alarm>> alarms;
+  const Clock::time_point start = Clock::now();
+  while (reported.load()) {
+    ASSERT_LT(Clock::now() - start, std::chrono::seconds(60));
+    loop_->Ping();
+    while (loop_->Silence() > Clock::duration::zero()) {
+      std::this_thread::yield();
+    }
+    reported.store(false);
+    alarms.push_back(std::make_unique<grpc::Alarm>());
+    alarms.back()->Set(loop_->queue(), std::chrono::system_clock::now(),
+                       &event);
+    const Clock::time_point late = Clock::now() + std::chrono::milliseconds(50);
+    while (!reported.load() && Clock::now() < late) std::this_thread::yield();
+  }
+  loop_->OnConnections(1);
+  reported.wait(false);
+}
+
+TEST_F(EventLoopTest, OneThatRestsEnds) {
+  loop_->OnConnections(0);
+  loop_->Start();
+  loop_.reset();
 }
 
 TEST_F(EventLoopTest, OneThatNeverStartedEndsToo) { loop_.reset(); }
