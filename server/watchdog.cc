@@ -116,8 +116,7 @@ void Watchdog::WatchStalls(Clock::time_point now, Clock::duration on_time) {
   acceptor_->connections().OnTick(IsStalled(now, on_time));
 }
 
-bool Watchdog::IsStalled(Clock::time_point now,
-                         Clock::duration on_time) const {
+bool Watchdog::IsStalled(Clock::time_point now, Clock::duration on_time) const {
   if (executor_is_busy_) return true;
   Clock::duration longest = acceptor_->LongestHandOver(now);
   for (const EventLoop* loop : loops_) {

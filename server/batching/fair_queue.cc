@@ -13,10 +13,11 @@ void FairQueue::Push(BatchTask* task) {
   flow.last = task;
   task->queued_ = true;
   ++size_;
-  if (flow.size++ == 0) ++occupied_;
+  ++flow.size;
+  SetShare(&flow, static_cast<size_t>(task->share));
   if (flow.in_turn) return;
   flow.in_turn = true;
-  flow.credit = kQuantum;
+  flow.credit = Quantum(flow);
   turns_[(first_turn_ + turn_count_) % kFlows] = static_cast<uint16_t>(index);
   ++turn_count_;
 }
@@ -34,7 +35,7 @@ BatchTask* FairQueue::Pop() {
     // Its turn is over.
     first_turn_ = (first_turn_ + 1) % kFlows;
     if (flow.size > 0) {
-      flow.credit += kQuantum;
+      flow.credit += Quantum(flow);
       turns_[(first_turn_ + turn_count_ - 1) % kFlows] = index;
     } else {
       flow.in_turn = false;
@@ -51,8 +52,11 @@ void FairQueue::Remove(BatchTask* task) {
 BatchTask* FairQueue::RemoveNewestOfLargest() {
   if (size_ == 0) return nullptr;
   Flow* largest = &*std::max_element(
-      flows_.begin(), flows_.end(),
-      [](const Flow& a, const Flow& b) { return a.size < b.size; });
+      flows_.begin(), flows_.end(), [](const Flow& a, const Flow& b) {
+        // Of those without tasks, the shares are zero.
+        return a.size * std::max<size_t>(b.share, 1) <
+               b.size * std::max<size_t>(a.share, 1);
+      });
   BatchTask* task = largest->last;
   Unlink(largest, task);
   return task;
@@ -75,7 +79,12 @@ void FairQueue::Unlink(Flow* flow, BatchTask* task) {
   task->next_ = task->previous_ = nullptr;
   task->queued_ = false;
   --size_;
-  if (--flow->size == 0) --occupied_;
+  if (--flow->size == 0) SetShare(flow, 0);
+}
+
+void FairQueue::SetShare(Flow* flow, size_t share) {
+  shares_ += share - flow->share;
+  flow->share = share;
 }
 
 }  // namespace vit

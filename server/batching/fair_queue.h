@@ -11,9 +11,10 @@
 namespace vit {
 
 // Waiting tasks, which leave by deficit round robin over their flows (Shreedhar
-// and Varghese 1995): as long as several clients wait, each gets the same share
-// of the images computed, however many tasks it has here. With one client it is
-// first in, first out.
+// and Varghese 1995): as long as several clients wait, each gets its share of
+// the images computed, however many tasks it has here. The shares are the same,
+// unless BatchTask::share says otherwise. With one client it is first in, first
+// out.
 //
 // Flows are hashed into kFlows lists, so the memory is fixed; two clients that
 // hash alike share one share. The lists run through the tasks themselves:
@@ -23,7 +24,8 @@ namespace vit {
 class FairQueue {
  public:
   static constexpr size_t kFlows = 256;
-  // Images that a flow may take in one turn; at least the largest cost.
+  // Images that a flow with one share may take in one turn; at least the
+  // largest cost.
   static constexpr int kQuantum = 4;
 
   // At most `capacity` tasks, at least 1.
@@ -31,8 +33,8 @@ class FairQueue {
 
   size_t size() const { return size_; }
   size_t capacity() const { return capacity_; }
-  // Flows that have tasks here.
-  size_t flows() const { return occupied_; }
+  // The shares of all flows that have tasks here.
+  size_t shares() const { return shares_; }
   // Tasks of one flow.
   size_t SizeOf(uint64_t flow) const { return flows_[flow % kFlows].size; }
 
@@ -42,8 +44,8 @@ class FairQueue {
   BatchTask* Pop();
   // Takes out a task that is here.
   void Remove(BatchTask* task);
-  // Takes out the newest task of the flow that has the most; null if there is
-  // none. Linear in the flows.
+  // Takes out the newest task of the flow that has the most for its share; null
+  // if there is none. Linear in the flows.
   BatchTask* RemoveNewestOfLargest();
   // Looks at the tasks of every flow, each flow's oldest first, until `visit`
   // has seen `limit`.
@@ -58,15 +60,20 @@ class FairQueue {
     BatchTask* first = nullptr;
     BatchTask* last = nullptr;
     size_t size = 0;
+    size_t share = 0;      // the last task's; 0 without tasks
     int credit = 0;        // images that it may still take in this turn
     bool in_turn = false;  // in `turns_`
   };
 
+  static int Quantum(const Flow& flow) {
+    return kQuantum * static_cast<int>(flow.share);
+  }
+  void SetShare(Flow* flow, size_t share);
   void Unlink(Flow* flow, BatchTask* task);
 
   const size_t capacity_;
   size_t size_ = 0;
-  size_t occupied_ = 0;
+  size_t shares_ = 0;
   std::array<Flow, kFlows> flows_;
   // A ring of the flows that take turns. One that ran empty stays until its
   // turn comes.

@@ -49,8 +49,10 @@ class BatchTask {
   Clock::time_point arrival;  // when the request came
   Clock::time_point deadline = Clock::time_point::max();
   Attention* attention = nullptr;  // not null: filled before Done
-  uint64_t flow = 0;  // tasks of one client have one flow; see FairQueue
-  int cost = 1;       // of the client's share, in images
+  // Tasks of one client have one flow; see FairQueue.
+  uint64_t flow = 0;
+  int share = 1;  // of the queue: as large as that of so many clients
+  int cost = 1;   // of the client's share, in images
 
  private:
   friend class FairQueue;

@@ -102,9 +102,9 @@ class WorkerPool {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Makes room for `count` tasks of a flow that has less than its share; false
   // if it has not.
-  static bool Displace(ModelQueue& queue, uint64_t flow, size_t count,
+  static bool Displace(ModelQueue& queue, const BatchTask& task, size_t count,
                        std::vector<BatchTask*>* displaced);
-  LoadView Load(const ModelQueue& queue, uint64_t flow, size_t count,
+  LoadView Load(const ModelQueue& queue, const BatchTask& task, size_t count,
                 Clock::time_point now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool CanComputeInline(const BatchTask& task, size_t queued_before,

@@ -133,13 +133,13 @@ WorkerPool::Refusal WorkerPool::Accept(ModelQueue& queue,
   const bool has_live_deadline =
       deadline > now && deadline != Clock::time_point::max();
   result.left = has_live_deadline ? deadline - now : Clock::duration::max();
-  const uint64_t flow = tasks.front()->flow;
-  const LoadView load = Load(queue, flow, tasks.size(), now);
+  const BatchTask& first = *tasks.front();
+  const LoadView load = Load(queue, first, tasks.size(), now);
   result.admission = Admit(queue.options_.policy, load, queue.cost_,
                            tasks.size(), result.left);
   const size_t displaced_before = displaced->size();
   if (result.admission.verdict == AdmissionDecision::Verdict::kFull &&
-      Displace(queue, flow, tasks.size(), displaced)) {
+      Displace(queue, first, tasks.size(), displaced)) {
     result.admission = {};
     waiting_ -= displaced->size() - displaced_before;
   }
@@ -154,31 +154,33 @@ WorkerPool::Refusal WorkerPool::Accept(ModelQueue& queue,
   return result;
 }
 
-bool WorkerPool::Displace(ModelQueue& queue, uint64_t flow, size_t count,
-                          std::vector<BatchTask*>* displaced) {
+bool WorkerPool::Displace(ModelQueue& queue, const BatchTask& task,
+                          size_t count, std::vector<BatchTask*>* displaced) {
   FairQueue& waiting = queue.waiting_;
-  const size_t mine = waiting.SizeOf(flow);
-  const size_t flows = waiting.flows() + (mine == 0 ? 1 : 0);
-  if (mine + count > waiting.capacity() / flows) return false;
+  const size_t mine = waiting.SizeOf(task.flow);
+  const auto share = static_cast<size_t>(task.share);
+  const size_t shares = waiting.shares() + (mine == 0 ? share : 0);
+  if (mine + count > waiting.capacity() * share / shares) return false;
   while (waiting.size() + count > waiting.capacity()) {
     displaced->push_back(waiting.RemoveNewestOfLargest());
   }
   return true;
 }
 
-LoadView WorkerPool::Load(const ModelQueue& queue, uint64_t flow, size_t count,
-                          Clock::time_point now) const {
+LoadView WorkerPool::Load(const ModelQueue& queue, const BatchTask& task,
+                          size_t count, Clock::time_point now) const {
   const FairQueue& waiting = queue.waiting_;
   LoadView load{.waiting = waiting.size(),
                 .places = waiting.capacity() - waiting.size(),
                 .workers = slots_.size(),
                 .free_workers = free_.size()};
   // Others go before it only as long as they take turns with it.
-  const size_t mine = waiting.SizeOf(flow);
+  const size_t mine = waiting.SizeOf(task.flow);
   if (mine < waiting.size()) {
-    const size_t turns = mine + count;
-    load.waiting =
-        std::min(load.waiting, mine + turns * (waiting.flows() - (mine > 0)));
+    const auto share = static_cast<size_t>(task.share);
+    const size_t of_others = waiting.shares() - (mine > 0 ? share : 0);
+    const size_t theirs = ((mine + count) * of_others + share - 1) / share;
+    load.waiting = std::min(load.waiting, mine + theirs);
   }
   for (const std::unique_ptr<Slot>& slot : slots_) {
     const Clock::time_point end = slot->began + slot->expected;

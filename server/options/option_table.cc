@@ -164,6 +164,7 @@ constexpr OptionSpec kSecurityOptions[] = {
     Text(
         "tokens", &ServerOptions::tokens, Form::kAnyText, "FILE",
         "Who may call at address: a line NAME SHA256 [rate=CALLS_PER_SECOND] "
+        "[share=N] "
         "[methods=METHOD,METHOD] for each token, with the token's digest. Read "
         "again when it changes. Empty: calls need no token.")};
 

@@ -182,7 +182,7 @@ absl::StatusOr<Caller> Authenticator::Check(std::string_view authorization,
       return status;
     }
   }
-  return Caller{.name = token.name, .flow = entry->flow};
+  return Caller{.name = token.name, .flow = entry->flow, .share = token.share};
 }
 
 }  // namespace vit

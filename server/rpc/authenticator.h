@@ -28,6 +28,7 @@ namespace vit {
 struct Caller {
   std::string name;
   uint64_t flow = 0;  // the same for all calls with this token; see FairQueue
+  int share = 1;      // see BatchTask
 };
 
 // Lets in only calls that bring a token of the file. A thread of its own reads

@@ -188,6 +188,7 @@ absl::Status Call::Authenticate() {
       Header("authorization"), context_.method(), received_);
   if (!caller.ok()) return caller.status();
   flow_ = caller->flow;
+  share_ = caller->share;
   client_ = std::move(caller->name);
   return absl::OkStatus();
 }

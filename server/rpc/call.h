@@ -129,6 +129,8 @@ class Call final : private AdmittedCall {
   // with a token, the token; of a local one, its connection; of another, its
   // address.
   uint64_t flow() const { return flow_; }
+  // The client's share of the queue, by its token.
+  int share() const { return share_; }
   // The name of the client's token; empty if it needed none.
   const std::string& client() const { return client_; }
   // What the client calls the request (x-request-id), or else a name that is
@@ -197,6 +199,7 @@ class Call final : private AdmittedCall {
   const RpcMethod* method_ = nullptr;
   bool holds_method_place_ = false;
   uint64_t flow_ = 0;
+  int share_ = 1;
   std::string client_;
   std::string_view request_id_;  // the client's; empty if it sent none
   std::once_flag made_up_once_;

@@ -146,8 +146,7 @@ void ConnectionTable::NoteRead() {
 
 bool ConnectionTable::IsStalling(const Connection& connection) const {
   if (connection.unanswered() < kStalling) return false;
-  const uint64_t read =
-      BytesRead(connection.duplicate.get()) - connection.read;
+  const uint64_t read = BytesRead(connection.duplicate.get()) - connection.read;
   return read > 0 && read < kReadPerTick * stalled_ticks_;
 }
 

@@ -67,7 +67,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
 
 RpcServer::RpcServer(const RpcServerOptions& options, MethodTable methods,
                      const ServingState* state, RpcObserver* observer)
-    : observer_(this, observer), admission_(state, options.admission, observer) {
+    : observer_(this, observer),
+      admission_(state, options.admission, observer) {
   calls_.service = &generic_;
   calls_.admission = &admission_;
   calls_.observer = observer;

@@ -10,8 +10,8 @@ namespace vit {
 
 // What the kernel has counted of a TCP connection.
 struct SocketTraffic {
-  uint64_t received = 0;    // bytes from the peer, read or not
-  uint64_t sent = 0;        // bytes to the peer
+  uint64_t received = 0;      // bytes from the peer, read or not
+  uint64_t sent = 0;          // bytes to the peer
   Clock::duration silence{};  // how long nothing has come from the peer
 };
 

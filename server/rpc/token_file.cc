@@ -20,6 +20,7 @@ namespace {
 constexpr size_t kMaxNameLength = 64;
 constexpr double kMinRate = 0.001;
 constexpr double kMaxRate = 1e6;
+constexpr int kMaxShare = 100;
 
 absl::Status Expected(const std::string& what) {
   return absl::InvalidArgumentError("expected " + what);
@@ -100,8 +101,16 @@ class Parser {
                                    " calls a second, found '",
                                    absl::Utf8SafeCEscape(field.second), "'"));
     }
+    if (field.first == "share") {
+      if (absl::SimpleAtoi(field.second, &token->share) && token->share >= 1 &&
+          token->share <= kMaxShare) {
+        return absl::OkStatus();
+      }
+      return Expected(absl::StrCat("share=1 to ", kMaxShare, ", found '",
+                                   absl::Utf8SafeCEscape(field.second), "'"));
+    }
     if (field.first == "methods") return ParseMethods(field.second, token);
-    return Expected("rate=CALLS_PER_SECOND or methods=METHOD,METHOD");
+    return Expected("rate=CALLS_PER_SECOND, share=N or methods=METHOD,METHOD");
   }
 
   absl::Status ParseMethods(absl::string_view list, Token* token) {

@@ -16,7 +16,7 @@
 // The file that says who may call. It has one token a line; the rest of a line
 // from # on is a comment:
 //
-//   NAME SHA256 [rate=CALLS_PER_SECOND] [methods=METHOD,METHOD]
+//   NAME SHA256 [rate=CALLS_PER_SECOND] [share=N] [methods=METHOD,METHOD]
 //
 // It holds only the digests of the tokens, so tokens must be random, or they
 // can be guessed from it:
@@ -33,7 +33,8 @@ TokenDigest DigestOf(std::string_view token);
 struct Token {
   std::string name;  // who calls, for logs and fairness
   TokenDigest digest{};
-  double rate = 0;                // calls a second; 0: no limit
+  double rate = 0;  // calls a second; 0: no limit
+  int share = 1;    // of the queue: as large as that of so many clients
   std::set<std::string> methods;  // such as Classify; empty: all
 };
 

@@ -70,6 +70,7 @@ class StreamCall final : public CallHandler {
   void OnStart() override {
     deadline_ = call()->deadline();
     flow_ = call()->flow();
+    share_ = call()->share();
     Advance([] {});
   }
 
@@ -109,6 +110,7 @@ class StreamCall final : public CallHandler {
     item->image = *image;
     item->deadline = service_.Bound(deadline_, item->arrival);
     item->flow = flow_;
+    item->share = share_;
     return item->model->Submit(item);
   }
 
@@ -224,6 +226,7 @@ class StreamCall final : public CallHandler {
   ServiceContext& service_;
   Clock::time_point deadline_;  // the client's, of the whole stream
   uint64_t flow_ = 0;
+  int share_ = 1;
   std::vector<Item> items_;
 
   Mutex mutex_;

@@ -100,6 +100,7 @@ class UnaryJob final : public CallHandler {
       item.deadline = deadline;
       item.attention = codec_.attention(i);
       item.flow = flow;
+      item.share = call()->share();
       item.cost = Codec::kCost;
       item.job = this;
       item.index = i;

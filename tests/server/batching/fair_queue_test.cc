@@ -20,10 +20,11 @@ class IdleTask : public BatchTask {
 
 class FairQueueTest : public ::testing::Test {
  protected:
-  BatchTask* Push(uint64_t flow, int cost = 1) {
+  BatchTask* Push(uint64_t flow, int cost = 1, int share = 1) {
     IdleTask& task = tasks_.emplace_back();
     task.flow = flow;
     task.cost = cost;
+    task.share = share;
     queue_.Push(&task);
     return &task;
   }
@@ -50,7 +51,7 @@ TEST_F(FairQueueTest, TasksOfOneFlowLeaveInTheirOrder) {
 TEST_F(FairQueueTest, FlowsTakeTurnsOfAQuantum) {
   for (int i = 0; i < 12; ++i) Push(1);
   for (int i = 0; i < 5; ++i) Push(2);
-  EXPECT_EQ(queue_.flows(), 2);
+  EXPECT_EQ(queue_.shares(), 2);
   EXPECT_THAT(Pop(17),
               ElementsAre(1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 2, 1, 1, 1, 1));
 }
@@ -59,6 +60,23 @@ TEST_F(FairQueueTest, ATaskThatCostsMoreUsesMoreOfItsFlowsTurn) {
   for (int i = 0; i < 3; ++i) Push(1, /*cost=*/FairQueue::kQuantum);
   for (int i = 0; i < 5; ++i) Push(2);
   EXPECT_THAT(Pop(8), ElementsAre(1, 2, 2, 2, 2, 1, 2, 1));
+}
+
+TEST_F(FairQueueTest, AFlowWithALargerShareTakesLongerTurns) {
+  for (int i = 0; i < 10; ++i) Push(1, /*cost=*/1, /*share=*/2);
+  for (int i = 0; i < 6; ++i) Push(2);
+  EXPECT_EQ(queue_.shares(), 3);
+  EXPECT_THAT(Pop(16),
+              ElementsAre(1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 2, 2));
+  EXPECT_EQ(queue_.shares(), 0);
+}
+
+TEST_F(FairQueueTest, TheShareOfAFlowIsThatOfItsNewestTask) {
+  Push(1);
+  Push(1, /*cost=*/1, /*share=*/5);
+  EXPECT_EQ(queue_.shares(), 5);
+  Push(1, /*cost=*/1, /*share=*/2);
+  EXPECT_EQ(queue_.shares(), 2);
 }
 
 TEST_F(FairQueueTest, AnyTaskCanBeTakenOut) {
@@ -70,7 +88,7 @@ TEST_F(FairQueueTest, AnyTaskCanBeTakenOut) {
   EXPECT_EQ(queue_.Pop(), first);
   queue_.Remove(last);
   EXPECT_EQ(queue_.Pop(), nullptr);
-  EXPECT_EQ(queue_.flows(), 0);
+  EXPECT_EQ(queue_.shares(), 0);
   BatchTask* next = Push(1);
   EXPECT_EQ(queue_.Pop(), next);
 }
@@ -84,6 +102,13 @@ TEST_F(FairQueueTest, TheLargestFlowGivesItsNewest) {
   EXPECT_EQ(queue_.size(), 3);
 }
 
+TEST_F(FairQueueTest, TheLargestFlowIsTheOneWithMostForItsShare) {
+  for (int i = 0; i < 5; ++i) Push(1, /*cost=*/1, /*share=*/3);
+  Push(2);
+  BatchTask* newest = Push(2);
+  EXPECT_EQ(queue_.RemoveNewestOfLargest(), newest);
+}
+
 TEST_F(FairQueueTest, TheOldestArrivalIsThatOfTheTaskThatWaitsLongest) {
   EXPECT_EQ(queue_.OldestArrival(), Clock::time_point::max());
   const Clock::time_point start{};
@@ -94,7 +119,7 @@ TEST_F(FairQueueTest, TheOldestArrivalIsThatOfTheTaskThatWaitsLongest) {
 
 TEST_F(FairQueueTest, EveryFlowHasItsTurnHoweverManyThereAre) {
   for (uint64_t flow = 0; flow < FairQueue::kFlows; ++flow) Push(flow);
-  EXPECT_EQ(queue_.flows(), FairQueue::kFlows);
+  EXPECT_EQ(queue_.shares(), FairQueue::kFlows);
   for (uint64_t flow = 0; flow < FairQueue::kFlows; ++flow) {
     EXPECT_EQ(queue_.Pop()->flow, flow);
   }

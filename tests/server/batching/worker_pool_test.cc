@@ -144,10 +144,11 @@ class WorkerPoolTest : public ::testing::Test {
   }
 
   // Of so many images of one client.
-  std::vector<BatchTask*> Many(int count, uint64_t flow) {
+  std::vector<BatchTask*> Many(int count, uint64_t flow, int share = 1) {
     std::vector<BatchTask*> tasks;
     for (int i = 0; i < count; ++i) {
       tasks_.emplace_back(static_cast<int>(flow)).flow = flow;
+      tasks_.back().share = share;
       tasks.push_back(&tasks_.back());
     }
     return tasks;
@@ -629,6 +630,17 @@ TEST_F(WorkerPoolTest, WhileClientsWaitEachGetsTheSameShareOfTheImages) {
   const std::vector<int> computed = control_->computed();
   ASSERT_GE(computed.size(), 17);
   EXPECT_EQ(std::count(computed.begin() + 1, computed.begin() + 17, 4), 8);
+}
+
+TEST_F(WorkerPoolTest, AClientWithALargerShareMayFillMoreOfTheQueue) {
+  Start(1, /*max_queue_size=*/12);
+  KeepWorkerBusy();
+  ASSERT_TRUE(queue_->SubmitAll(Many(12, /*flow=*/3)).ok());
+  ASSERT_TRUE(queue_->SubmitAll(Many(9, /*flow=*/4, /*share=*/3)).ok());
+  EXPECT_EQ(observer_.displaced, 9);
+  EXPECT_FALSE(queue_->SubmitAll(Many(1, /*flow=*/4, /*share=*/3)).ok());
+  control_->OpenGate();
+  pool_->Drain();
 }
 
 TEST_F(WorkerPoolTest,

@@ -41,8 +41,7 @@ class Keeper {
   bool released_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-class KeepingAcceptor
-    : public grpc::experimental::ExternalConnectionAcceptor {
+class KeepingAcceptor : public grpc::experimental::ExternalConnectionAcceptor {
  public:
   explicit KeepingAcceptor(Keeper* keeper) : keeper_(keeper) {}
 

@@ -58,9 +58,9 @@ class ConnectionTableTest : public ::testing::Test {
       part.resize(std::min<uint64_t>(bytes, part.size()));
       ASSERT_EQ(send(pairs_[id].peer.get(), part.data(), part.size(), 0),
                 std::ssize(part));
-      ASSERT_EQ(recv(pairs_[id].server.get(), part.data(), part.size(),
-                     MSG_WAITALL),
-                std::ssize(part));
+      ASSERT_EQ(
+          recv(pairs_[id].server.get(), part.data(), part.size(), MSG_WAITALL),
+          std::ssize(part));
     }
   }
   void Answer(uint64_t id) {

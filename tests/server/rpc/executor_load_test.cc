@@ -43,8 +43,8 @@ class Thread {
   }};
 };
 
-// The clock is the tests': a thread that runs at all is busy if no time seems to
-// pass, and idle if much does.
+// The clock is the tests': a thread that runs at all is busy if no time seems
+// to pass, and idle if much does.
 TEST(ExecutorLoadTest, AThreadThatRunsIsBusy) {
   Thread thread;
   ExecutorLoad load;

@@ -32,10 +32,11 @@ TEST(TokenFileTest, TheDigestIsWhatSha256sumPrints) {
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
-TEST(TokenFileTest, ReadsNamesDigestsRatesAndMethods) {
+TEST(TokenFileTest, ReadsNamesDigestsAndFields) {
   const auto tokens =
       Parse("# who may call\n\n" + TokenLine("alice", "a") +
-            TokenLine("bob-2", "b", "rate=2.5 methods=Explain,Classify # all") +
+            TokenLine("bob-2", "b",
+                      "rate=2.5 share=3 methods=Explain,Classify # all") +
             "\tcarol  " + DigestText("c") + "\r\n");
   ASSERT_TRUE(tokens.ok()) << tokens.status();
   ASSERT_EQ(tokens->size(), 3U);
@@ -44,7 +45,9 @@ TEST(TokenFileTest, ReadsNamesDigestsRatesAndMethods) {
   EXPECT_EQ((*tokens)[0].rate, 0);
   EXPECT_THAT((*tokens)[0].methods, IsEmpty());
   EXPECT_EQ((*tokens)[1].name, "bob-2");
+  EXPECT_EQ((*tokens)[0].share, 1);
   EXPECT_EQ((*tokens)[1].rate, 2.5);
+  EXPECT_EQ((*tokens)[1].share, 3);
   EXPECT_THAT((*tokens)[1].methods, ElementsAre("Classify", "Explain"));
   EXPECT_EQ((*tokens)[2].digest, DigestOf("c"));
 }
@@ -80,8 +83,13 @@ TEST(TokenFileTest, ErrorsNameFileLineAndWhatIsExpected) {
                 HasSubstr(where + "methods=, of Classify,Explain; found '" +
                           method + "'"));
   }
-  EXPECT_THAT(ErrorOf(first + TokenLine("bob", "b", "share=2")),
-              HasSubstr(where + "rate=CALLS_PER_SECOND or methods="));
+  for (const char* share : {"", "0", "-1", "101", "1.5", "all"}) {
+    EXPECT_THAT(
+        ErrorOf(first + TokenLine("bob", "b", "share=" + std::string(share))),
+        HasSubstr(where + "share=1 to 100, found '" + share + "'"));
+  }
+  EXPECT_THAT(ErrorOf(first + TokenLine("bob", "b", "weight=2")),
+              HasSubstr(where + "rate=CALLS_PER_SECOND, share=N or methods="));
 }
 
 TEST(TokenFileTest, NamesAndTokensComeOnce) {
