@@ -3,14 +3,17 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <climits>
-#include <cstdio>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "server/base/mutex.h"
 #include "server/telemetry/json_text.h"
 
 namespace vit {
@@ -98,9 +101,41 @@ std::string FormatJson(std::chrono::system_clock::time_point time,
   return line + "}\n";
 }
 
+// Lines are written one after another.
+Mutex output_mutex;
+// Lines that nobody read since the last that was written.
+int64_t lost_lines ABSL_GUARDED_BY(output_mutex) = 0;
+
+// In milliseconds, how long a line waits for a reader.
+constexpr int kPatience = 1000;
+
+// A line, or only its beginning if nobody reads for `patience` milliseconds.
+// Whether it was the whole line.
+bool Write(absl::string_view line, int patience) {
+  while (!line.empty()) {
+    // A pipe that can be written to takes PIPE_BUF bytes without waiting.
+    pollfd output = {.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+    if (poll(&output, 1, patience) != 1 || (output.revents & POLLOUT) == 0) {
+      return false;
+    }
+    const ssize_t written = write(STDERR_FILENO, line.data(),
+                                  std::min<size_t>(line.size(), PIPE_BUF));
+    if (written > 0) line.remove_prefix(static_cast<size_t>(written));
+    if (written < 0 && errno != EINTR && errno != EAGAIN) return false;
+  }
+  return true;
+}
+
 std::string FormatNow(const LogEntry& entry) {
   return FormatLog(log_form.load(std::memory_order_relaxed),
                    std::chrono::system_clock::now(), entry);
+}
+
+std::string FormatLost() ABSL_EXCLUSIVE_LOCKS_REQUIRED(output_mutex) {
+  const LogField fields[] = {{"lines", lost_lines}};
+  return FormatNow({.severity = Severity::kWarning,
+                    .message = "nobody read the log",
+                    .fields = fields});
 }
 
 }  // namespace
@@ -114,21 +149,21 @@ void SetLogForm(LogForm form) { log_form.store(form); }
 
 void Log(const LogEntry& entry) {
   const std::string line = FormatNow(entry);
-  std::fwrite(line.data(), 1, line.size(), stderr);
+  MutexLock lock(&output_mutex);
+  if (lost_lines > 0 && !Write(FormatLost(), kPatience)) {
+    ++lost_lines;
+    return;
+  }
+  lost_lines = Write(line, kPatience) ? 0 : 1;
 }
 
 void Log(std::string_view message) { Log({.message = message}); }
 
 bool LogUnlessBlocked(const LogEntry& entry) {
   const std::string line = FormatNow(entry);
-  // A pipe that can be written to takes PIPE_BUF bytes.
-  pollfd output = {.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
-  if (line.size() > PIPE_BUF || poll(&output, 1, 0) != 1 ||
-      (output.revents & POLLOUT) == 0) {
-    return false;
-  }
-  std::fwrite(line.data(), 1, line.size(), stderr);
-  return true;
+  if (line.size() > PIPE_BUF) return false;
+  MutexLock lock(&output_mutex);
+  return Write(line, /*patience=*/0);
 }
 
 }  // namespace vit

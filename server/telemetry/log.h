@@ -37,14 +37,14 @@ struct LogEntry {
 // Chooses the form of all lines from now on; text until then. Any thread.
 void SetLogForm(LogForm form);
 
-// Writes one line, whole, whichever thread calls. Waits if nobody reads, so not
-// for the way of a request.
+// Writes one line, whole, whichever thread calls. If nobody reads, it waits for
+// a second, so this is not for the way of a request. Then the line is lost, and
+// the next one that isn't comes after one that says how many were.
 void Log(const LogEntry& entry);
 void Log(std::string_view message);
 
 // The same for the way of a request: false, with nothing written, if that would
-// wait, or the line is longer than what a pipe takes at once. One thread at a
-// time.
+// wait, or the line is longer than what a pipe takes at once. Any thread.
 bool LogUnlessBlocked(const LogEntry& entry);
 
 // The line, with its end.

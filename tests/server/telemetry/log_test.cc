@@ -4,8 +4,10 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
+#include <climits>
 #include <string>
 
 #include "server/telemetry/json_text.h"
@@ -66,29 +68,80 @@ TEST(LogTest, TheFormIsChosenForAllLines) {
                          "\"severity\":\"INFO\",\"message\":\"two\"}\n"));
 }
 
-TEST(LogTest, NothingWaitsForAReaderWhoDoesNotRead) {
-  std::array<int, 2> ends{};
-  ASSERT_EQ(pipe2(ends.data(), O_NONBLOCK), 0);
-  const std::string bytes(4096, 'x');
-  while (write(ends[1], bytes.data(), bytes.size()) > 0) {
+// Standard error is a pipe that is full, as long as it lives.
+class FullLog {
+ public:
+  FullLog() {
+    EXPECT_EQ(pipe2(ends_.data(), O_NONBLOCK), 0);
+    const std::string bytes(PIPE_BUF, 'x');
+    while (write(ends_[1], bytes.data(), bytes.size()) > 0) {
+    }
+    // As a log is: writing to it waits.
+    EXPECT_EQ(fcntl(ends_[1], F_SETFL, 0), 0);
+    dup2(ends_[1], STDERR_FILENO);
   }
-  // As a log is: writing to it waits.
-  ASSERT_EQ(fcntl(ends[1], F_SETFL, 0), 0);
-  const int before = dup(STDERR_FILENO);
-  dup2(ends[1], STDERR_FILENO);
-  const bool full = LogUnlessBlocked({.message = "line"});
-  std::string read_bytes(1 << 16, '\0');
-  while (read(ends[0], read_bytes.data(), read_bytes.size()) > 0) {
+  ~FullLog() {
+    dup2(before_, STDERR_FILENO);
+    for (const int end : {ends_[0], ends_[1], before_}) close(end);
   }
-  const bool empty = LogUnlessBlocked({.message = "line"});
-  const bool too_long = LogUnlessBlocked({.message = bytes});
-  const ssize_t count = read(ends[0], read_bytes.data(), read_bytes.size());
-  dup2(before, STDERR_FILENO);
-  for (const int end : {ends[0], ends[1], before}) close(end);
+  FullLog(const FullLog&) = delete;
+  FullLog& operator=(const FullLog&) = delete;
+
+  // What is in the pipe.
+  std::string Read() const {
+    std::string bytes(1 << 20, '\0');
+    const ssize_t count = read(ends_[0], bytes.data(), bytes.size());
+    return bytes.substr(0, static_cast<size_t>(std::max<ssize_t>(count, 0)));
+  }
+
+ private:
+  std::array<int, 2> ends_{};
+  const int before_ = dup(STDERR_FILENO);
+};
+
+TEST(LogTest, OnTheWayOfARequestNothingWaitsForAReader) {
+  bool full = true;
+  bool empty = false;
+  bool too_long = true;
+  std::string line;
+  {
+    const FullLog log;
+    full = LogUnlessBlocked({.message = "line"});
+    log.Read();
+    empty = LogUnlessBlocked({.message = "line"});
+    too_long = LogUnlessBlocked({.message = std::string(PIPE_BUF, 'x')});
+    line = log.Read();
+  }
   EXPECT_FALSE(full);
   EXPECT_TRUE(empty);
   EXPECT_FALSE(too_long);
-  EXPECT_EQ(read_bytes.substr(0, static_cast<size_t>(count)), "line\n");
+  EXPECT_EQ(line, "line\n");
+}
+
+TEST(LogTest, LinesThatNobodyReadsAreLostAndCounted) {
+  std::string lines;
+  {
+    const FullLog log;
+    Log("first");
+    Log("second");
+    log.Read();
+    Log("third");
+    Log("fourth");
+    lines = log.Read();
+  }
+  EXPECT_EQ(lines, "warning: nobody read the log: lines=2\nthird\nfourth\n");
+}
+
+TEST(LogTest, ALineThatIsLongerThanAPipeTakesAtOnceIsWhole) {
+  const std::string message(3 * PIPE_BUF, 'y');
+  std::string line;
+  {
+    const FullLog log;
+    log.Read();
+    Log(message);
+    line = log.Read();
+  }
+  EXPECT_EQ(line, message + "\n");
 }
 
 TEST(JsonTextTest, EscapesWhatJsonAsksFor) {
