@@ -165,14 +165,21 @@ absl::Status Serve(const ServerOptions& options, Signals* signals) {
   return absl::OkStatus();
 }
 
-// Loads the models as serving would, for their errors.
-absl::Status CheckModels(const ServerOptions& options) {
+// Reads the files that serving would, for their errors.
+absl::Status Check(const ServerOptions& options) {
   prometheus::Registry registry;
   Metrics metrics(&registry, BuildLabels());
+  ServingState state;
   WorkerPool pool(1, options.max_batch_size);
-  const auto models = LoadServingModels(options, &pool, &metrics);
-  if (models.ok()) std::puts("configuration is valid");
-  return models.status();
+  ServerParts parts;
+  parts.state = &state;
+  parts.pool = &pool;
+  parts.metrics = &metrics;
+  absl::Status status = Server::CheckFiles(options, std::move(parts));
+  if (!status.ok()) return status;
+  status = LoadServingModels(options, &pool, &metrics).status();
+  if (status.ok()) std::puts("configuration is valid");
+  return status;
 }
 
 int Main(int argc, char** argv) {
@@ -189,7 +196,7 @@ int Main(int argc, char** argv) {
   } else if (status.ok()) {
     SetLogForm(parsed->options.log_format == "json" ? LogForm::kJson
                                                     : LogForm::kText);
-    status = parsed->check_config ? CheckModels(parsed->options)
+    status = parsed->check_config ? Check(parsed->options)
                                   : Serve(parsed->options, &signals);
   }
   if (status.ok()) return EXIT_SUCCESS;

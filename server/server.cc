@@ -62,6 +62,12 @@ RpcServerOptions PublicOptions(const ServerOptions& options,
       .keepalive_seconds = options.keepalive_seconds};
 }
 
+auto Credentials(const ServerOptions& options) {
+  return MakeCredentials({.certificate = options.tls_certificate,
+                          .key = options.tls_key,
+                          .client_ca = options.tls_client_ca});
+}
+
 void LogTokens(const absl::StatusOr<size_t>& tokens) {
   if (tokens.ok()) {
     return Log(absl::StrCat("tokens read again: ", *tokens));
@@ -104,17 +110,27 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   return server;
 }
 
-absl::Status Server::StartPublic() {
-  const auto credentials =
-      MakeCredentials({.certificate = options_.tls_certificate,
-                       .key = options_.tls_key,
-                       .client_ca = options_.tls_client_ca});
+absl::Status Server::CheckFiles(const ServerOptions& options,
+                                ServerParts parts) {
+  Server server(options, std::move(parts));
+  const auto credentials = Credentials(options);
   if (!credentials.ok()) return credentials.status();
+  return server.ReadTokens(server.PublicMethods());
+}
+
+MethodTable Server::PublicMethods() {
   MethodTable methods;
   AddClassifierMethods(&service_, options_.max_explanations, &methods);
   AddModelsMethods(parts_.list_models, &methods);
   health_.AddMethods(&methods);
   if (options_.reflection) reflection_.AddMethods(&methods);
+  return methods;
+}
+
+absl::Status Server::StartPublic() {
+  const auto credentials = Credentials(options_);
+  if (!credentials.ok()) return credentials.status();
+  MethodTable methods = PublicMethods();
   if (absl::Status status = ReadTokens(methods); !status.ok()) return status;
   RpcServerOptions rpc_options =
       PublicOptions(options_, parts_.budget, parts_.pool->workers());
@@ -170,7 +186,9 @@ void Server::StartWatchdog() {
       &public_->acceptor());
 }
 
-Server::~Server() { Drain(); }
+Server::~Server() {
+  if (public_ != nullptr) Drain();
+}
 
 bool Server::Drain() {
   if (std::exchange(drained_, true)) return complete_;

@@ -48,7 +48,12 @@ class Server {
   static absl::StatusOr<std::unique_ptr<Server>> Start(
       const ServerOptions& options, ServerParts parts);
 
-  // Drains.
+  // Whether the files of the certificate and of the tokens can be used; errors
+  // as of Start. Serves nothing.
+  static absl::Status CheckFiles(const ServerOptions& options,
+                                 ServerParts parts);
+
+  // Drains, if it served.
   ~Server();
 
   Server(const Server&) = delete;
@@ -76,6 +81,7 @@ class Server {
  private:
   Server(const ServerOptions& options, ServerParts parts);
 
+  MethodTable PublicMethods();
   absl::Status StartPublic();
   absl::Status ReadTokens(const MethodTable& methods);
   absl::Status StartAdmin();

@@ -26,7 +26,8 @@ given twice, the last counts. ADDRESS is host:port, [IPv6]:port or unix:/path.
   --config=FILE
       Read options from FILE, lines of NAME: VALUE in YAML. [VIT_CONFIG]
   --check_config
-      Check the options, the file and the model, and exit: 0 if all is valid.
+      Check the options, the models and the files of certificates and tokens,
+      and exit: 0 if all is valid.
   --help
       Print this and exit.
   --version

@@ -164,6 +164,14 @@ TEST(StartupTest, CheckConfigLoadsTheModelAndDoesNotServe) {
               HasSubstr("/no/such.safetensors: no such file"));
 }
 
+TEST(StartupTest, CheckConfigReadsTheFilesOfWhoMayCall) {
+  EXPECT_THAT(ErrorOf({"--check_config", "--tokens=/no/such/tokens"}),
+              HasSubstr("/no/such/tokens: expected a file of tokens"));
+  EXPECT_THAT(ErrorOf({"--check_config", "--tls_certificate=/no/such.pem",
+                       "--tls_key=/no/such-key.pem"}),
+              HasSubstr("/no/such"));
+}
+
 TEST(StartupTest, HelpAndVersionExitWithZero) {
   ChildProcess help(ServerCommand({"--help"}));
   EXPECT_EQ(help.Wait(), 0);
