@@ -2,9 +2,9 @@
 // in worker_pool.cc.
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/base/retry_after.h"
@@ -83,7 +83,7 @@ void WorkerPool::SubmitBurst(std::span<BatchTask* const> tasks,
                              bool compute_last) {
   const Clock::time_point now = Clock::now();
   std::vector<BatchTask*> displaced;
-  std::array<Refusal, kMaxBurst> refusals;
+  std::vector<std::pair<BatchTask*, Refusal>> refused;
   Slot* slot = nullptr;
   size_t to_wake = 0;
   {
@@ -99,18 +99,17 @@ void WorkerPool::SubmitBurst(std::span<BatchTask* const> tasks,
         slot->tasks.push_back(task);
         Expect(slot);
       } else {
-        refusals[i] =
+        const Refusal refusal =
             Accept(*task->queue, std::span(&task, 1), now, &displaced);
+        if (!refusal.accepted()) refused.emplace_back(task, refusal);
       }
     }
     to_wake = std::min(waiting_, free_.size());
   }
   for (; to_wake > 0; --to_wake) changed_.NotifyOne();
   AnswerDisplaced(displaced);
-  for (size_t i = 0; i < tasks.size(); ++i) {
-    if (refusals[i].accepted()) continue;
-    BatchTask* task = tasks[i];
-    task->Done(refusals[i].ToStatus(*task->queue), nullptr, {.finished = now});
+  for (const auto& [task, refusal] : refused) {
+    task->Done(refusal.ToStatus(*task->queue), nullptr, {.finished = now});
   }
   if (slot == nullptr) return;
   slot->Compute();

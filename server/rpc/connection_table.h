@@ -33,10 +33,10 @@ class ConnectionTable {
   // The unanswered bytes that make a peer the cause of a stall, or of memory's
   // running short.
   static constexpr uint64_t kStalling = 256 << 10;
+  static constexpr uint64_t kFilling = 1 << 20;
   // The bytes of a peer that a thread reads in the time from one call of OnTick
   // to the next, at least, unless each costs more than it should: 32 MB/s.
   static constexpr uint64_t kReadPerTick = 640 << 10;
-  static constexpr uint64_t kFilling = 1 << 20;
 
   // `observer` outlives it.
   explicit ConnectionTable(RpcObserver* observer) : observer_(observer) {}
