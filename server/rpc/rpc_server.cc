@@ -123,12 +123,12 @@ std::vector<EventLoop*> RpcServer::loops() const {
 bool RpcServer::Drain(Clock::time_point deadline) {
   acceptor_->StopAccepting();
   admission_.StartDraining();
-  const bool complete = admission_.WaitUntilIdle(deadline);
+  admission_.WaitUntilIdle(deadline);
   // A call that comes when gRPC shuts down is answered with Cancelled, which
   // clients do not retry, so it goes on refusing until the clients have
   // understood.
   admission_.WaitUntilQuiet(kQuiet, Clock::now() + kLongestQuiet);
-  return complete;
+  return admission_.WaitUntilIdle(Clock::now());
 }
 
 void RpcServer::CutOff() {

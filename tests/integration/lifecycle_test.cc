@@ -40,11 +40,11 @@ const std::vector<std::string>& PatientServer() {
 // One worker that computes image by image, and a call that takes it a second.
 const std::vector<std::string>& SlowServer() {
   static const auto& flags = *new std::vector<std::string>{
-      "--workers=1", "--max_batch_size=1", "--max_queue_size=5000",
-      "--max_images_per_call=5000"};
+      "--workers=1", "--max_batch_size=1", "--precision=f32",
+      "--max_queue_size=15000", "--max_images_per_call=15000"};
   return flags;
 }
-constexpr int kLongBatch = 5000;
+constexpr int kLongBatch = 15000;
 
 std::unique_ptr<BackgroundClassifyBatch> StartLongCall(
     const ServerProcess& server) {
