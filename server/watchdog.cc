@@ -14,12 +14,12 @@ namespace {
 
 constexpr Clock::duration kInterval = std::chrono::milliseconds(20);
 constexpr int kTicksPerLook = 12;
-constexpr int kTicksPerPing = 5;
+constexpr int kTicksPerPing = 2;
 // What part of the time gRPC's executor is busy if something keeps it.
 constexpr double kBusyExecutor = 0.9;
 // How long another thread that reads from connections takes no notice of the
 // rest if something keeps it.
-constexpr Clock::duration kStall = std::chrono::milliseconds(100);
+constexpr Clock::duration kStall = std::chrono::milliseconds(60);
 // A tick that takes longer means that the process was stopped.
 constexpr Clock::duration kLongestTick = std::chrono::seconds(1);
 // By how much of the budget the process has grown, in percent, when half-sent

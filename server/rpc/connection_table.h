@@ -29,7 +29,7 @@ namespace vit {
 class ConnectionTable {
  public:
   // How many times in a row something must be found stalled; see OnTick.
-  static constexpr int kTicks = 5;
+  static constexpr int kTicks = 3;
   // The unanswered bytes that make a peer the cause of a stall, or of memory's
   // running short.
   static constexpr uint64_t kStalling = 256 << 10;

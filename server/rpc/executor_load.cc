@@ -18,7 +18,7 @@ constexpr char kTasks[] = "/proc/self/task";
 // "default-executor", as much of it as the kernel keeps.
 constexpr char kName[] = "default-executo";
 // New threads are looked for now and then.
-constexpr int kMeasurementsPerSearch = 10;
+constexpr int kMeasurementsPerSearch = 25;
 
 // The thread's run and wait times; see "schedstat" in the kernel's
 // Documentation/scheduler/sched-stats.rst. 0 if it has ended.
