@@ -159,7 +159,7 @@ MemoryBudget MakeMemoryBudget(const MemoryBudgetInput& input) {
       {"connections", budget.max_connections, kConnectionBytes,
        "of gRPC: HTTP/2 state and what was read ahead"},
       {"HTTP connections", budget.max_http_connections, kHttpConnectionBytes,
-       "of probes, metrics and REST: header, body, answer"},
+       "of probes and metrics: header, body, answer"},
       {"half-sent messages", budget.max_reading, budget.max_message_bytes,
        "of unary calls, each as large as the largest request"},
       {"calls", budget.max_calls, call_bytes,
