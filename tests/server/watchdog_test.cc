@@ -56,11 +56,13 @@ class WatchdogTest : public ::testing::Test {
     pool_.Drain();
   }
 
-  void Watch(Clock::duration limit) {
+  static constexpr int64_t kPlenty = int64_t{1} << 40;
+
+  void Watch(Clock::duration limit, int64_t budget_bytes = kPlenty) {
     watchdog_ = std::make_unique<Watchdog>(
         limit, std::vector<EventLoop*>{&loop_}, &pool_,
         std::vector<Admission*>{&admission_}, &state_, &metrics_, &own_memory_,
-        /*budget_bytes=*/int64_t{1} << 40, [this](const std::string& what) {
+        budget_bytes, [this](const std::string& what) {
           std::lock_guard lock(mutex_);
           hung_.push_back(what);
           changed_.notify_all();
@@ -133,13 +135,12 @@ TEST_F(WatchdogTest, ALoopThatDoesNotAnswerMakesTheServerNotReadyUntilItDoes) {
 // Is looked at by the watchdog, on its thread.
 class LateCall final : public AdmittedCall {
  public:
-  void Arm(Admission* admission) {
-    ASSERT_TRUE(admission
-                    ->Enter(this, /*is_stream=*/false,
-                            Clock::now() - std::chrono::hours(1))
-                    .ok());
+  void Arm(Admission* admission,
+           Clock::time_point since = Clock::now() - std::chrono::hours(1)) {
+    ASSERT_TRUE(admission->Enter(this, /*is_stream=*/false, since).ok());
   }
   void HoldUntil(Clock::time_point time) { hold_until_ = time; }
+  bool is_cut_off() const { return cut_off_.load(); }
   void WaitForCutOff() {
     while (!cut_off_.load()) std::this_thread::yield();
   }
@@ -166,6 +167,22 @@ TEST_F(WatchdogTest, WithoutALimitNothingCountsAsHungButLateCallsAreCutOff) {
   }
   EXPECT_TRUE(state_.ready());
   EXPECT_EQ(hung(), 0);
+}
+
+TEST_F(WatchdogTest, UnderPressureWhatALoopHasNotReadDoesNotCountAsHalfSent) {
+  Watch(Clock::duration::zero(), /*budget_bytes=*/1);
+  while (loop_.Silence() == Clock::duration::zero()) std::this_thread::yield();
+  LateCall call;
+  call.Arm(&admission_, Clock::now());
+  // The loop has not started, and so is behind by more and more.
+  while (loop_.Silence() < 5 * Admission::kShortPatience) {
+    std::this_thread::yield();
+  }
+  EXPECT_FALSE(call.is_cut_off());
+  loop_.Start();
+  call.WaitForCutOff();
+  EXPECT_EQ(observer_.refused(RpcObserver::Rule::kMemoryPressure), 1);
+  admission_.Leave(&call);
 }
 
 // As long as it stood still, nobody could do anything.
