@@ -1,7 +1,9 @@
 #include "server/rpc/connection_table.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -28,15 +30,15 @@ struct Pair {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t size = sizeof(address);
     auto* const name = reinterpret_cast<sockaddr*>(&address);
-    bind(listener.get(), name, size);
-    listen(listener.get(), 1);
-    getsockname(listener.get(), name, &size);
-    peer = FileDescriptor(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
-    connect(peer.get(), name, size);
+    EXPECT_EQ(bind(listener.get(), name, size), 0);
+    EXPECT_EQ(listen(listener.get(), 1), 0);
+    EXPECT_EQ(getsockname(listener.get(), name, &size), 0);
+    EXPECT_EQ(connect(peer.get(), name, size), 0);
     server = FileDescriptor(accept(listener.get(), nullptr, nullptr));
+    EXPECT_EQ(fcntl(peer.get(), F_SETFL, O_NONBLOCK), 0);
   }
 
-  FileDescriptor peer;
+  FileDescriptor peer{socket(AF_INET, SOCK_STREAM, 0)};
   FileDescriptor server;
 };
 
@@ -66,7 +68,9 @@ class ConnectionTableTest : public ::testing::Test {
   void Answer(uint64_t id) {
     char byte = 'a';
     ASSERT_EQ(send(pairs_[id].server.get(), &byte, 1, 0), 1);
-    ASSERT_EQ(recv(pairs_[id].peer.get(), &byte, 1, MSG_WAITALL), 1);
+    pollfd waits{.fd = pairs_[id].peer.get(), .events = POLLIN, .revents = 0};
+    ASSERT_EQ(poll(&waits, 1, -1), 1);
+    ASSERT_EQ(recv(pairs_[id].peer.get(), &byte, 1, 0), 1);
   }
   void Tick(bool is_stalled, int times = ConnectionTable::kTicks) {
     for (int i = 0; i < times; ++i) table_.OnTick(is_stalled);
