@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -63,21 +64,23 @@ absl::StatusOr<v1::ClassifyResponse> ClassifierClient::Classify(
 void ClassifierClient::ClassifyAsync(std::span<const uint8_t> image,
                                      ClassifyCallback done) {
   struct Call {
-    grpc::ClientContext context;
+    std::optional<grpc::ClientContext> context{std::in_place};
     v1::ClassifyRequest request;
     v1::ClassifyResponse response;
     ClassifyCallback done;
   };
   const auto call = std::make_shared<Call>();
-  connection_.Prepare(call->context);
+  connection_.Prepare(*call->context);
   SetBytes(image, *call->request.mutable_image());
   call->done = std::move(done);
   {
     const absl::MutexLock lock(&mutex_);
     ++pending_calls_;
   }
-  // The callback owns the call, which ends after it.
-  stub_->async()->Classify(&call->context, &call->request, &call->response,
+  // The callback owns the call, which ends after it. Its context goes before,
+  // because it holds the channel: gRPC 1.51 joins its threads when the last
+  // channel goes, so that must not be on one of them.
+  stub_->async()->Classify(&*call->context, &call->request, &call->response,
                            [this, call](const grpc::Status& status) {
                              absl::Status end = connection_.End(status);
                              if (end.ok()) {
@@ -85,6 +88,7 @@ void ClassifierClient::ClassifyAsync(std::span<const uint8_t> image,
                              } else {
                                call->done(std::move(end));
                              }
+                             call->context.reset();
                              EndCall();
                            });
 }

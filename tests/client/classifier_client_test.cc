@@ -58,6 +58,22 @@ const std::vector<uint8_t>& Image() {
   return image;
 }
 
+// Without any other channel in the process, as in a test that is run alone.
+TEST(ClassifierClientTest, ClientsMayComeAndGo) {
+  const testing::UnusedPort port;
+  ClientOptions options;
+  options.target = port.address();
+  options.deadline = absl::Milliseconds(1);
+  for (int i = 0; i < 30; ++i) {
+    std::promise<absl::Status> done;
+    const auto client = Connect(options);
+    client->ClassifyAsync(Image(), [&done](const auto& response) {
+      done.set_value(response.status());
+    });
+    EXPECT_FALSE(done.get_future().get().ok());
+  }
+}
+
 TEST(ClassifierClientTest, ClassifySendsTheImageAndReturnsTheAnswer) {
   FakeServer server;
   const auto response = Connect(server.options())->Classify(Image());
