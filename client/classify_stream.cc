@@ -62,7 +62,7 @@ absl::StatusOr<v1::ClassifyResponse> ToResult(
 // whose deadline has passed. The caller's thread or gRPC's starts the writes,
 // one at a time; gRPC's threads take the answers and the end of the stream,
 // which tells the supervisor to open the next.
-class ClassifyStream::Core : public std::enable_shared_from_this<Core> {
+class ClassifyStream::Core {
  public:
   Core(const ClientOptions& options, const StreamOptions& stream_options,
        Callback done)
@@ -90,6 +90,8 @@ class ClassifyStream::Core : public std::enable_shared_from_this<Core> {
   void OnWritten(Stream* stream, bool ok);
   void OnBroken(Stream* stream);
   void OnEnd(Stream* stream, const grpc::Status& status);
+  // A stream is destroyed; after the last one the core may be, too.
+  void OnGone();
 
   // Starts the stream's next write if there is one to start.
   void Pump(Stream* stream);
@@ -127,6 +129,8 @@ class ClassifyStream::Core : public std::enable_shared_from_this<Core> {
   // The one that is open, or null. It belongs to itself.
   Stream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;
   int streams_ ABSL_GUARDED_BY(mutex_) = 0;  // in all
+  // Of those, the ones that are not yet destroyed.
+  int existing_streams_ ABSL_GUARDED_BY(mutex_) = 0;
   // Streams in a row that ended without an answer.
   int failures_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time open_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
@@ -144,7 +148,7 @@ class ClassifyStream::Core::Stream final
     : public grpc::ClientBidiReactor<v1::ClassifyStreamRequest,
                                      v1::ClassifyStreamResponse> {
  public:
-  explicit Stream(std::shared_ptr<Core> core) : core_(std::move(core)) {
+  explicit Stream(Core* core) : core_(core) {
     waits = core_->connection_.PrepareWithoutDeadline(context);
   }
 
@@ -165,8 +169,12 @@ class ClassifyStream::Core::Stream final
   }
   void OnWriteDone(bool ok) override { core_->OnWritten(this, ok); }
   void OnDone(const grpc::Status& status) override {
-    core_->OnEnd(this, status);
+    Core* const core = core_;
+    core->OnEnd(this, status);
+    // The context holds the channel: gRPC 1.51 joins its threads when the last
+    // channel goes, so that must not be on one of them.
     delete this;
+    core->OnGone();
   }
 
   grpc::ClientContext context;
@@ -187,7 +195,7 @@ class ClassifyStream::Core::Stream final
   absl::Status cancelled_because;
 
  private:
-  const std::shared_ptr<Core> core_;
+  Core* const core_;
 };
 
 void ClassifyStream::Core::Send(uint64_t id, std::span<const uint8_t> image) {
@@ -232,7 +240,7 @@ void ClassifyStream::Core::Supervise() {
       wake_at_ = NextWake();
       mutex_.AwaitWithDeadline(absl::Condition(&called_), wake_at_);
       called_ = false;
-      if (closing_ && stream_ == nullptr && images_.empty()) return;
+      if (closing_ && existing_streams_ == 0 && images_.empty()) return;
       open = ShouldOpen(absl::Now());
       if (closing_ && stream_ != nullptr && Pin(stream_)) {
         leave = stream_;
@@ -268,12 +276,13 @@ absl::Duration ClassifyStream::Core::Backoff() {
 
 void ClassifyStream::Core::Open() {
   // Destroys itself in OnDone.
-  auto* const stream = new Stream(shared_from_this());
+  auto* const stream = new Stream(this);
   stream->Bind();
   {
     const absl::MutexLock lock(&mutex_);
     stream_ = stream;
     ++streams_;
+    ++existing_streams_;
     ++stream->pins;
   }
   stream->Begin();
@@ -381,6 +390,12 @@ void ClassifyStream::Core::OnEnd(Stream* stream, const grpc::Status& status) {
   Fail(lost, end);
 }
 
+void ClassifyStream::Core::OnGone() {
+  const absl::MutexLock lock(&mutex_);
+  --existing_streams_;
+  called_ = true;
+}
+
 void ClassifyStream::Core::Expire(absl::Time now) {
   Images expired;
   Stream* stuck = nullptr;
@@ -424,12 +439,12 @@ absl::StatusOr<std::unique_ptr<ClassifyStream>> ClassifyStream::Create(
                                                    stream_options.max_in_flight,
                                                    ", expected at least 1"));
   }
-  auto core = std::make_shared<Core>(options, stream_options, std::move(done));
+  auto core = std::make_unique<Core>(options, stream_options, std::move(done));
   // The constructor is private, so not make_unique.
   return std::unique_ptr<ClassifyStream>(new ClassifyStream(std::move(core)));
 }
 
-ClassifyStream::ClassifyStream(std::shared_ptr<Core> core)
+ClassifyStream::ClassifyStream(std::unique_ptr<Core> core)
     : core_(std::move(core)), supervisor_([this] { core_->Supervise(); }) {}
 
 ClassifyStream::~ClassifyStream() {

@@ -71,9 +71,9 @@ class ClassifyStream {
  private:
   class Core;
 
-  explicit ClassifyStream(std::shared_ptr<Core> core);
+  explicit ClassifyStream(std::unique_ptr<Core> core);
 
-  const std::shared_ptr<Core> core_;
+  const std::unique_ptr<Core> core_;
   std::thread supervisor_;
 };
 

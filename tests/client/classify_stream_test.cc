@@ -112,6 +112,25 @@ std::vector<std::string> Images(FakeServer& server) {
 const grpc::Status kDraining{grpc::StatusCode::UNAVAILABLE,
                              "server is shutting down"};
 
+// Without any other channel in the process, as in a test that is run alone.
+TEST(ClassifyStreamTest, StreamsMayComeAndGo) {
+  const testing::UnusedPort port;
+  ClientOptions options;
+  options.target = port.address();
+  options.deadline = absl::Milliseconds(1);
+  for (int i = 0; i < 30; ++i) {
+    int failed = 0;
+    auto stream = ClassifyStream::Create(
+        options, {}, [&failed](uint64_t /*id*/, const auto& answer) {
+          failed += answer.ok() ? 0 : 1;
+        });
+    ASSERT_TRUE(stream.ok()) << stream.status();
+    (*stream)->Send(0, std::vector<uint8_t>{1});
+    stream->reset();
+    EXPECT_EQ(failed, 1);
+  }
+}
+
 TEST(ClassifyStreamTest, EveryImageGetsItsAnswer) {
   FakeServer server;
   TestStream stream(server.options());
