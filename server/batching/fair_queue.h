@@ -33,8 +33,11 @@ class FairQueue {
 
   size_t size() const { return size_; }
   size_t capacity() const { return capacity_; }
-  // The shares of all flows that have tasks here.
+  // The shares of all flows that have tasks here; and those of all but one.
   size_t shares() const { return shares_; }
+  size_t SharesBeside(uint64_t flow) const {
+    return shares_ - flows_[flow % kFlows].share;
+  }
   // Tasks of one flow.
   size_t SizeOf(uint64_t flow) const { return flows_[flow % kFlows].size; }
 

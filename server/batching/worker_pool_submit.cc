@@ -156,9 +156,9 @@ WorkerPool::Refusal WorkerPool::Accept(ModelQueue& queue,
 bool WorkerPool::Displace(ModelQueue& queue, const BatchTask& task,
                           size_t count, std::vector<BatchTask*>* displaced) {
   FairQueue& waiting = queue.waiting_;
-  const size_t mine = waiting.SizeOf(task.flow);
   const auto share = static_cast<size_t>(task.share);
-  const size_t shares = waiting.shares() + (mine == 0 ? share : 0);
+  const size_t shares = waiting.SharesBeside(task.flow) + share;
+  const size_t mine = waiting.SizeOf(task.flow);
   if (mine + count > waiting.capacity() * share / shares) return false;
   while (waiting.size() + count > waiting.capacity()) {
     displaced->push_back(waiting.RemoveNewestOfLargest());
@@ -177,8 +177,8 @@ LoadView WorkerPool::Load(const ModelQueue& queue, const BatchTask& task,
   const size_t mine = waiting.SizeOf(task.flow);
   if (mine < waiting.size()) {
     const auto share = static_cast<size_t>(task.share);
-    const size_t of_others = waiting.shares() - (mine > 0 ? share : 0);
-    const size_t theirs = ((mine + count) * of_others + share - 1) / share;
+    const size_t others = waiting.SharesBeside(task.flow);
+    const size_t theirs = ((mine + count) * others + share - 1) / share;
     load.waiting = std::min(load.waiting, mine + theirs);
   }
   for (const std::unique_ptr<Slot>& slot : slots_) {

@@ -161,12 +161,10 @@ constexpr OptionSpec kSecurityOptions[] = {
     Text("tls_client_ca", &ServerOptions::tls_client_ca, Form::kAnyText, "FILE",
          "The authority, PEM, that must have signed each client's certificate. "
          "Only with tls_certificate. Empty: clients need no certificate."),
-    Text(
-        "tokens", &ServerOptions::tokens, Form::kAnyText, "FILE",
-        "Who may call at address: a line NAME SHA256 [rate=CALLS_PER_SECOND] "
-        "[share=N] "
-        "[methods=METHOD,METHOD] for each token, with the token's digest. Read "
-        "again when it changes. Empty: calls need no token.")};
+    Text("tokens", &ServerOptions::tokens, Form::kAnyText, "FILE",
+         "Who may call at address: a line NAME SHA256 [rate=CALLS_PER_SECOND] "
+         "[share=N] [methods=METHOD,METHOD] for each token, with the token's "
+         "digest. Read again when it changes. Empty: calls need no token.")};
 
 constexpr OptionSpec kLogOptions[] = {
     Choice("log_format", &ServerOptions::log_format, kLogFormats,

@@ -53,7 +53,7 @@ class ConnectionAcceptor {
   void Start(
       std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> to_grpc);
 
-  // Those that are open. Thread-safe.
+  // The open connections. Thread-safe.
   ConnectionTable& connections() { return connections_; }
 
   // How long gRPC has kept a thread that brought it a connection, at `now`; the

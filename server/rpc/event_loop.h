@@ -65,8 +65,9 @@ class EventLoop {
   void RunWhenIdle(IdleWork* work);
   static constexpr int kMaxEventsBeforeIdleWork = 16;
 
-  // So many connections are open from now on, of which any may bring events to
-  // this queue. Until it is told, it takes it that there are some. Any thread.
+  // So many connections are open from now on. Each may bring events to this
+  // queue. Before the first call, the loop assumes that some are open. Any
+  // thread.
   void OnConnections(size_t open) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // A call is made, to wait for a client, or goes. On the loop's thread, or

@@ -162,8 +162,11 @@ void Log(std::string_view message) { Log({.message = message}); }
 bool LogUnlessBlocked(const LogEntry& entry) {
   const std::string line = FormatNow(entry);
   if (line.size() > PIPE_BUF) return false;
-  MutexLock lock(&output_mutex);
-  return Write(line, /*patience=*/0);
+  // Whoever holds it may be waiting for the reader.
+  if (!output_mutex.TryLock()) return false;
+  const bool written = Write(line, /*patience=*/0);
+  output_mutex.Unlock();
+  return written;
 }
 
 }  // namespace vit

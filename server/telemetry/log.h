@@ -44,7 +44,8 @@ void Log(const LogEntry& entry);
 void Log(std::string_view message);
 
 // The same for the way of a request: false, with nothing written, if that would
-// wait, or the line is longer than what a pipe takes at once. Any thread.
+// wait for a reader or for another line, or the line is longer than what a pipe
+// takes at once. Any thread.
 bool LogUnlessBlocked(const LogEntry& entry);
 
 // The line, with its end.

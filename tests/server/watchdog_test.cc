@@ -174,7 +174,7 @@ TEST_F(WatchdogTest, UnderPressureWhatALoopHasNotReadDoesNotCountAsHalfSent) {
   while (loop_.Silence() == Clock::duration::zero()) std::this_thread::yield();
   LateCall call;
   call.Arm(&admission_, Clock::now());
-  // The loop has not started, and so is behind by more and more.
+  // The loop has not started, so it falls behind.
   while (loop_.Silence() < 5 * Admission::kShortPatience) {
     std::this_thread::yield();
   }

@@ -77,6 +77,10 @@ TEST_F(FairQueueTest, TheShareOfAFlowIsThatOfItsNewestTask) {
   EXPECT_EQ(queue_.shares(), 5);
   Push(1, /*cost=*/1, /*share=*/2);
   EXPECT_EQ(queue_.shares(), 2);
+  Push(2, /*cost=*/1, /*share=*/3);
+  EXPECT_EQ(queue_.SharesBeside(1), 3);
+  EXPECT_EQ(queue_.SharesBeside(2), 2);
+  EXPECT_EQ(queue_.SharesBeside(3), 5);
 }
 
 TEST_F(FairQueueTest, AnyTaskCanBeTakenOut) {

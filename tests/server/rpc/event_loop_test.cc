@@ -50,6 +50,40 @@ class EventLoopTest : public ::testing::Test {
     done.get_future().wait();
   }
 
+  void Ping() {
+    loop_->Ping();
+    while (loop_->Silence() > Clock::duration::zero()) {
+      std::this_thread::yield();
+    }
+  }
+
+  // Pings until the loop rests: then it does not report what is begun in its
+  // queue. That takes it a second.
+  void StartResting() {
+    loop_->OnConnections(0);
+    loop_->Start();
+    const Clock::time_point give_up = Clock::now() + std::chrono::minutes(1);
+    while (reported_.load()) {
+      ASSERT_LT(Clock::now(), give_up);
+      Ping();
+      reported_.store(false);
+      alarms_.push_back(std::make_unique<grpc::Alarm>());
+      alarms_.back()->Set(loop_->queue(), std::chrono::system_clock::now(),
+                          &event_);
+      const Clock::time_point late = Clock::now() + kSoon;
+      while (!reported_.load() && Clock::now() < late) {
+        std::this_thread::yield();
+      }
+    }
+  }
+  static constexpr std::chrono::milliseconds kSoon{50};
+
+  std::atomic<bool> reported_{true};
+  FunctionEvent event_{[this](bool /*ok*/) {
+    reported_.store(true);
+    reported_.notify_all();
+  }};
+  std::vector<std::unique_ptr<grpc::Alarm>> alarms_;
   grpc::ServerBuilder builder_;
   std::unique_ptr<EventLoop> loop_ =
       std::make_unique<EventLoop>(builder_.AddCompletionQueue());
@@ -132,50 +166,20 @@ TEST_F(EventLoopTest, IdleWorkRunsHoweverBusyTheLoopIs) {
   EXPECT_LE(others_before, EventLoop::kMaxEventsBeforeIdleWork + 1);
 }
 
-// Until it rests it takes a second and a ping, so only the tests of the whole
-// server see it do so; here it may rest at any time.
-TEST_F(EventLoopTest, WithoutConnectionsItAnswersPings) {
-  loop_->OnConnections(0);
-  loop_->Start();
-  for (int i = 0; i < 100; ++i) {
-    loop_->Ping();
-    while (loop_->Silence() > Clock::duration::zero()) {
-      std::this_thread::yield();
-    }
-  }
+TEST_F(EventLoopTest, ItRestsUntilThereIsAConnection) {
+  StartResting();
+  EXPECT_FALSE(reported_.load());
+  loop_->OnConnections(1);
+  reported_.wait(false);
 }
 
-TEST_F(EventLoopTest, ItRestsUntilThereIsAConnection) {
-  loop_->OnConnections(0);
-  loop_->Start();
-  // Pings until it rests: then what is begun in its queue is not reported.
-  std::atomic<bool> reported{true};
-  FunctionEvent event([&](bool /*ok*/) {
-    reported.store(true);
-    reported.notify_all();
-  });
-  std::vector<std::unique_ptr<grpc::Alarm>> alarms;
-  const Clock::time_point start = Clock::now();
-  while (reported.load()) {
-    ASSERT_LT(Clock::now() - start, std::chrono::seconds(60));
-    loop_->Ping();
-    while (loop_->Silence() > Clock::duration::zero()) {
-      std::this_thread::yield();
-    }
-    reported.store(false);
-    alarms.push_back(std::make_unique<grpc::Alarm>());
-    alarms.back()->Set(loop_->queue(), std::chrono::system_clock::now(),
-                       &event);
-    const Clock::time_point late = Clock::now() + std::chrono::milliseconds(50);
-    while (!reported.load() && Clock::now() < late) std::this_thread::yield();
-  }
-  loop_->OnConnections(1);
-  reported.wait(false);
+TEST_F(EventLoopTest, OneThatRestsAnswersPings) {
+  StartResting();
+  Ping();
 }
 
 TEST_F(EventLoopTest, OneThatRestsEnds) {
-  loop_->OnConnections(0);
-  loop_->Start();
+  StartResting();
   loop_.reset();
 }
 

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <climits>
 #include <string>
+#include <thread>
 
 #include "server/telemetry/json_text.h"
 
@@ -116,6 +118,25 @@ TEST(LogTest, OnTheWayOfARequestNothingWaitsForAReader) {
   EXPECT_TRUE(empty);
   EXPECT_FALSE(too_long);
   EXPECT_EQ(line, "line\n");
+}
+
+TEST(LogTest, OnTheWayOfARequestNothingWaitsForALineThatWaits) {
+  constexpr int kMany = 100;
+  int returned = 0;
+  {
+    const FullLog log;
+    std::atomic<bool> waits{true};
+    const std::jthread other([&waits] {
+      Log("line");
+      waits.store(false);
+    });
+    while (waits.load())
+      returned += LogUnlessBlocked({.message = "no"}) ? 0 : 1;
+    log.Read();
+    Log("so that no loss is left to tell");
+  }
+  // Had it waited for the other, it would have returned once or twice.
+  EXPECT_GT(returned, kMany);
 }
 
 TEST(LogTest, LinesThatNobodyReadsAreLostAndCounted) {
